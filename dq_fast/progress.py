@@ -1,0 +1,12 @@
+"""How long work tells how far it is, without knowing who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[str, int, "int | None"], None]
+"""Called as ``progress(stage, done, total)``; ``total`` is None where it is not known. Counts are of the stage's own unit."""
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """The progress nobody listens to."""
