@@ -8,7 +8,8 @@ Keeps the samples and the image patches that train a model as well as the whole 
     image, label = store[0]
 
 The stages can be used alone, and so can the kernels: `dq.ops.cosine_row_sums`, `dq.ops.graph_cut_greedy`,
-`dq.ops.graph_cut_bins`, `dq.ops.patch_scores`. Names load when they are first used: `import dq_fast` alone imports nothing.
+`dq.ops.graph_cut_bins`, `dq.ops.patch_scores`. Names load when they are first used: `import dq_fast` alone imports
+nothing heavy.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _EXPORTS = {
     "compress": "dq_fast.pipeline",
 }
 
-__all__ = [*_EXPORTS, "__version__"]  # noqa: PLE0604, RUF022
+__all__ = [*_EXPORTS, "__version__"]
 
 if TYPE_CHECKING:
     from dq_fast import ops as ops
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from dq_fast.patches import PixelQuantizer as PixelQuantizer
     from dq_fast.pipeline import compress as compress
     from dq_fast.restore import Store as Store
-    from dq_fast.restore import open as open  # noqa: A004
+    from dq_fast.restore import open as open
     from dq_fast.select import SampleQuantizer as SampleQuantizer
 
 

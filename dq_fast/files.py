@@ -40,7 +40,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def _umask() -> int:
-    """The process's umask: mkstemp makes files that only their owner reads, and a store is to be shared like any file."""
+    """The process's umask: mkstemp makes files that only their owner reads, and a store is shared like any file."""
     current = os.umask(0o022)
     os.umask(current)
     return current

@@ -20,10 +20,10 @@ Ints = NDArray[np.int64]
 class SampleQuantizer:
     """Dataset Quantization's sample level (section 3.2 of the paper), exact.
 
-    Within each class (or over the whole set when no labels are given) the samples are split into `n_bins` bins. Bin after
-    bin is picked greedily: the next sample is the one with the largest graph-cut gain
-    ``lam * sum over R of s(x, j) - 2 * sum over B of s(x, b)``, R the samples that no earlier bin took, B those already in
-    this bin. The last bin is picked greedily too. Ties go to the lowest row.
+    Within each class (or over the whole set when no labels are given) the samples are split into `n_bins` bins. Bin
+    after bin is picked greedily: the next sample is the one with the largest graph-cut gain
+    ``lam * sum over R of s(x, j) - 2 * sum over B of s(x, b)``, R the samples that no earlier bin took, B those already
+    in this bin. The last bin is picked greedily too. Ties go to the lowest row.
 
     Args:
         n_bins: number of bins N, at least 1. The paper finds 10 best; 1 is plain graph cut.

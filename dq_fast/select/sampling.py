@@ -26,9 +26,9 @@ def quotas(sizes: Ints, keep: float) -> Ints:
 
     Returns:
         int64 [bins, strata], at most `sizes`. They sum to exactly ``round(keep * sizes.sum())``; every bin's sum is its
-        share ``keep * size`` rounded down or up, and so is every cell. The strata's running sums follow their shares from
-        bin to bin (what a stratum was rounded down in one bin it gets back in the next), so that a class over all bins
-        is within one or two samples of its share too.
+        share ``keep * size`` rounded down or up, and so is every cell. The strata's running sums follow their shares
+        from bin to bin (what a stratum was rounded down in one bin it gets back in the next), so that a class over all
+        bins is within one or two samples of its share too.
     """
     share = keep * sizes.astype(np.float64)
     nearest = np.rint(share)
