@@ -1,0 +1,158 @@
+#include "rows.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace dq_fast {
+namespace {
+
+constexpr int64_t kChunks = 64;           // at most, of one group: enough for the threads of any machine to share
+constexpr int64_t kChunkRows = 256;       // at least: a chunk costs one matrix [d1, d2] to zero and add
+constexpr int64_t kPartNumbers = 1 << 23; // numbers of all partial sums together: 64 MB
+
+const void* row_of(const Factor& f, int64_t i) {
+  return f.is_float64 ? static_cast<const void*>(static_cast<const double*>(f.rows) + i * f.width)
+                      : static_cast<const void*>(static_cast<const float*>(f.rows) + i * f.width);
+}
+
+double largest(const Factor& f, int64_t i) {
+  double m = 0;
+  for (int64_t c = 0; c < f.width; ++c) {
+    const double v = f.is_float64 ? static_cast<const double*>(row_of(f, i))[c] : static_cast<const float*>(row_of(f, i))[c];
+    if (!std::isfinite(v)) return NAN;
+    m = std::max(m, std::fabs(v));
+  }
+  return m;
+}
+
+// 1 / ||row||, 0 for a zero row, NaN for a row that is not finite.
+double inverse_norm(const Factor& f, int64_t i) {
+  if (!f.rows) return 1.0;
+  const void* row = row_of(f, i);
+  const double s = f.is_float64 ? simd().sum_squares64(static_cast<const double*>(row), f.width)
+                                : simd().sum_squares32(static_cast<const float*>(row), f.width);
+  constexpr double kSafe = 1e280;  // squares that neither overflowed nor lost digits to underflow
+  if (s < kSafe && s > 1 / kSafe) return 1 / std::sqrt(s);
+  const double m = largest(f, i);
+  if (!(m > 0)) return m;  // 0, or NaN
+  double scaled = 0;
+  for (int64_t c = 0; c < f.width; ++c) {
+    const double v = f.is_float64 ? static_cast<const double*>(row)[c] : static_cast<const float*>(row)[c];
+    scaled += (v / m) * (v / m);
+  }
+  return 1 / m / std::sqrt(scaled);
+}
+
+void read_factor(const Factor& f, int64_t i, double factor, double* out, int64_t width) {
+  if (!f.rows) {
+    out[0] = 1.0;
+    return;
+  }
+  if (f.is_float64) simd().scale64(static_cast<const double*>(row_of(f, i)), factor, out, f.width);
+  else simd().scale32(static_cast<const float*>(row_of(f, i)), factor, out, f.width);
+  for (int64_t c = f.width; c < width; ++c) out[c] = 0;
+}
+
+Factor from(Factor f, int64_t begin) {
+  if (f.rows) f.rows = row_of(f, begin);
+  return f;
+}
+
+}  // namespace
+
+Rows::Rows(const Embedding& x, int64_t begin, int64_t n, int threads)
+    : wide_(from(x.wide, begin)), narrow_(from(x.narrow, begin)), n_(n), d1_(x.narrow.width), d2_(padded(x.wide.width)),
+      threads_(threads) {
+  normalise(x, begin);
+  if (x.center && n_ > 0 && first_bad_ == kAllFinite) centre();
+}
+
+template <class Body>
+void Rows::each_chunk(int64_t chunk, Body body) const {
+  const int64_t chunks = (n_ + chunk - 1) / chunk;
+#pragma omp parallel for schedule(dynamic) num_threads(threads_) if (chunks > 1 && threads_ > 1)
+  for (int64_t k = 0; k < chunks; ++k) body(k, k * chunk, std::min(n_, (k + 1) * chunk));
+}
+
+void Rows::normalise(const Embedding&, int64_t) {
+  inv_wide_.resize(n_);
+  inv_narrow_.resize(n_);
+  each_chunk(kChunkRows, [&](int64_t, int64_t i, int64_t end) {
+    for (; i < end; ++i) inv_wide_[i] = inverse_norm(wide_, i), inv_narrow_[i] = inverse_norm(narrow_, i);
+  });
+  for (int64_t i = 0; i < n_ && first_bad_ == kAllFinite; ++i)
+    if (std::isnan(inv_wide_[i]) || std::isnan(inv_narrow_[i])) first_bad_ = i;
+}
+
+void Rows::centre() {
+  mean_.resize(numbers());
+  sum_chunks(mean_.data());
+  for (int64_t k = 0; k < numbers(); ++k) mean_[k] /= double(n_);
+  scale_.resize(n_);
+  each_chunk(kChunkRows, [&](int64_t, int64_t i, int64_t end) {
+    Array<double> row(d1_ + d2_);
+    for (; i < end; ++i) {
+      read(i, row.data() + d2_, row.data());
+      double square;
+      simd().norm64(mean_.data(), row.data() + d2_, d1_, row.data(), 1, d1_, d2_, &square);
+      const double norm = std::sqrt(square);
+      scale_[i] = norm > kCentreFloor ? 1 / norm : 0.0;
+    }
+  });
+  centred_ = true;
+}
+
+void Rows::read(int64_t i, double* b, double* h) const {
+  read_factor(wide_, i, inv_wide_[i], h, d2_);
+  read_factor(narrow_, i, inv_narrow_[i], b, d1_);
+}
+
+void Rows::sum_chunks(double* sum) const {
+  const int64_t parts = std::max<int64_t>(1, std::min(kChunks, kPartNumbers / numbers()));
+  const int64_t chunk = std::max(kChunkRows, (n_ + parts - 1) / parts);
+  const int64_t chunks = (n_ + chunk - 1) / chunk;
+  Array<double> part;
+  part.zero(std::max<int64_t>(1, chunks) * numbers());
+  each_chunk(chunk, [&](int64_t k, int64_t i, int64_t end) {
+    Array<double> buffer(kRowsTogether * (d1_ + d2_));
+    double *h = buffer.data(), *b = h + kRowsTogether * d2_, factor[kRowsTogether];
+    for (; i < end; i += kRowsTogether) {
+      const int64_t rows = std::min(kRowsTogether, end - i);
+      for (int64_t r = 0; r < rows; ++r) read(i + r, b + r * d1_, h + r * d2_), factor[r] = scale(i + r);
+      simd().add64(part.data() + k * numbers(), mean(), factor, b, d1_, h, rows, d1_, d2_);
+    }
+  });
+  std::copy_n(part.data(), numbers(), sum);
+  for (int64_t k = 1; k < chunks; ++k)
+    for (int64_t e = 0; e < numbers(); ++e) sum[e] += part[k * numbers() + e];
+}
+
+void Rows::total(double* sum) const { sum_chunks(sum); }
+
+void Rows::dots(const double* w, double* out) const {
+  each_chunk(kChunkRows, [&](int64_t, int64_t i, int64_t end) {
+    Array<double> buffer(kRowsTogether * (d1_ + d2_));
+    double *h = buffer.data(), *b = h + kRowsTogether * d2_;
+    for (; i < end; i += kRowsTogether) {
+      const int64_t rows = std::min(kRowsTogether, end - i);
+      for (int64_t r = 0; r < rows; ++r) read(i + r, b + r * d1_, h + r * d2_);
+      simd().dot64(w, mean(), b, d1_, h, rows, d1_, d2_, out + i);
+      for (int64_t r = 0; r < rows; ++r) out[i + r] *= scale(i + r);
+    }
+  });
+}
+
+double Rows::dot(int64_t i, const double* w, double* scratch) const {
+  read(i, scratch + d2_, scratch);
+  double out;
+  simd().dot64(w, mean(), scratch + d2_, d1_, scratch, 1, d1_, d2_, &out);
+  return out * scale(i);
+}
+
+void Rows::add(int64_t i, double factor, double* w, double* scratch) const {
+  read(i, scratch + d2_, scratch);
+  factor *= scale(i);
+  simd().add64(w, mean(), &factor, scratch + d2_, d1_, scratch, 1, d1_, d2_);
+}
+
+}  // namespace dq_fast

@@ -1,0 +1,48 @@
+"""Finding the native modules, and saying why one is not used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from functools import lru_cache
+from types import ModuleType
+
+import torch  # before the native modules: they then share its OpenMP and CUDA runtimes
+
+INTERFACE = 1
+"""Raised whenever the arguments of a native function change; a module built for another number is refused."""
+
+DISABLE = "DQ_FAST_DISABLE_NATIVE"
+
+
+@lru_cache(maxsize=None)
+def find(device: str) -> tuple[ModuleType | None, str]:
+    """The native module of a device type ("cpu" or "cuda"), and why it is missing if it is (else what it was built with).
+
+    Never raises: without a module the torch definitions serve, which `backends()` and `dq-fast doctor` report.
+    """
+    if os.environ.get(DISABLE) == "1":
+        return None, f"switched off by {DISABLE}=1"
+    if device == "cuda" and not torch.version.cuda:
+        return None, "this torch was built without CUDA"
+    name = f"dq_fast._{device}"
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            return None, f"{name} could not be loaded: {error}"
+        return None, f"{name} was not built; `pip install -v .` shows why"
+    except (ImportError, OSError) as error:  # built for another Python, or a shared library is missing
+        return None, f"{name} could not be loaded: {error}"
+    built = getattr(module, "interface", None)
+    if built != INTERFACE:
+        return None, f"{name} has interface {built}, this package needs {INTERFACE}; reinstall dq_fast"
+    return module, str(getattr(module, "built_with", "native"))
+
+
+def module(device: str) -> ModuleType:
+    """The native module of a device that `find` found."""
+    found, reason = find(device)
+    if found is None:
+        raise RuntimeError(f"native module for {device}: {reason}")
+    return found

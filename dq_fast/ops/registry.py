@@ -1,0 +1,96 @@
+"""One place where ops are declared: schema, definition in torch, fake, and what serves them on which device.
+
+An op is added with `define` (its torch definition is the fallback on every device, through the dispatcher itself) and
+then one `impl` for each device that has a native kernel:
+
+    registry.define("double_it(Tensor x) -> Tensor", reference=lambda x: x + x, fake=torch.empty_like)
+    registry.impl("double_it", "cpu", lambda x: native.module("cpu").double_it(...))
+
+An `impl` whose native module, or function in it, is missing is not registered; `backends()` then says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dq_fast.ops import native
+
+DEVICES = {"cpu": "CPU", "cuda": "CUDA"}  # our names and the dispatcher's
+
+LIBRARY = torch.library.Library("dq_fast", "DEF")  # noqa: TOR901  the ops live exactly as long as this object
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What serves an op on a device.
+
+    Attributes:
+        op: name of the op.
+        device: "cpu" or "cuda".
+        serves: "native" or "torch".
+        detail: for "native" what the module was built with and which inputs still go to torch;
+            for "torch" why there is nothing better.
+    """
+
+    op: str
+    device: str
+    serves: str
+    detail: str
+
+
+_references: dict[str, Callable[..., Any]] = {}
+_native: dict[tuple[str, str], Callable[..., Any]] = {}
+_details: dict[tuple[str, str], str] = {}
+
+
+def define(schema: str, *, reference: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """Declare an op by its schema, its definition in torch (any device) and its fake (shapes only)."""
+    name = schema[: schema.index("(")]
+    LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"dq_fast::{name}", fake, lib=LIBRARY)
+    _references[name] = reference
+    for device in DEVICES:
+        _details[name, device] = f"no native kernel for {device} yet"
+
+
+def impl(name: str, device: str, function: Callable[..., Any], *, note: str = "") -> None:
+    """Let `function` serve the op on a device, if the native module has what it needs: a function of the op's name.
+
+    `note` says which inputs `function` itself hands on to the torch definition.
+    """
+    module, reason = native.find(device)
+    if module is None:
+        _details[name, device] = reason
+    elif not hasattr(module, name):
+        _details[name, device] = f"{module.__name__} has no {name}; reinstall dq_fast"
+    else:
+        LIBRARY.impl(name, function, DEVICES[device])
+        _native[name, device] = function
+        _details[name, device] = f"{reason}; {note}" if note else reason
+
+
+def reference(name: str) -> Callable[..., Any]:
+    """The op's definition in torch."""
+    return _references[name]
+
+
+def serving(name: str, device: str) -> Callable[..., Any]:
+    """The function that the dispatcher would call for tensors on a device type; it may take more keywords than the op."""
+    return _native.get((name, device), _references[name])
+
+
+def backends() -> dict[str, dict[str, Backend]]:
+    """For every op and device ("cpu", "cuda"): what serves it, and why not something better.
+
+    Devices not named here are served by the torch definitions.
+    """
+    table: dict[str, dict[str, Backend]] = {}
+    for (name, device), detail in _details.items():
+        serves = "native" if (name, device) in _native else "torch"
+        table.setdefault(name, {})[device] = Backend(name, device, serves, detail)
+    return table
