@@ -2,9 +2,9 @@
 
 A sample's embedding is the gradient of its loss with respect to the last linear layer: b for the bias and b ⊗ h for the
 weight, C(D + 1) numbers. With ĥ = [1, h] it is the outer product b ⊗ ĥ, so that cosines factorise exactly:
-cos(i, j) = cos(b_i, b_j) · cos(ĥ_i, ĥ_j). Only b's direction matters. The gradient itself underflows to zero for samples
-that a trained network is sure of (about 3 % of CIFAR-10 in float32), its direction does not: each row is computed up to
-a positive factor that is divided out before any exponential is taken.
+cos(i, j) = cos(b_i, b_j) · cos(ĥ_i, ĥ_j). Only b's direction matters. The gradient itself underflows to zero for
+samples that a trained network is sure of (about 3 % of CIFAR-10 in float32), its direction does not: each row is
+computed up to a positive factor that is divided out before any exponential is taken.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def gradient_embedding(logits: Tensor, features: Tensor, labels: Tensor, *, loss
 
     Returns:
         b [n, C] and h [n, D + 1] = [1, features], float64 where the input is float64 and float32 otherwise. Rows of b
-        have the gradient's direction, and a size of their own: the largest entry lies between 1 / C and about 2 in absolute value,
-        whatever the logits. With a single class the gradient is zero and has no direction; b is −1 there, so that
-        cosines are those of the features.
+        have the gradient's direction and a size of their own: the largest entry lies between 1 / C and about 2 in
+        absolute value, whatever the logits. With a single class the gradient is zero and has no direction; b is −1
+        there, so that cosines are those of the features.
 
     Raises:
         InputError: a wrong shape, dtype, loss or label, or a number that is not finite (named by row).
@@ -58,7 +58,7 @@ def gradient_embedding(logits: Tensor, features: Tensor, labels: Tensor, *, loss
 
 
 def _cross_entropy(z: Tensor, y: Tensor) -> Tensor:
-    """z [n, C] float64, y [n] -> b [n, C].
+    """Rows of b [n, C] from logits z [n, C] float64 and labels y [n].
 
     The gradient is softmax(z) − onehot(y) = (1 − p_y)·(softmax over the other classes; −1 at the label); the factor
     1 − p_y, which is what underflows, is left out.
@@ -69,7 +69,7 @@ def _cross_entropy(z: Tensor, y: Tensor) -> Tensor:
 
 
 def _double_softmax(z: Tensor, y: Tensor) -> Tensor:
-    """z [n, C] float64, y [n] -> b [n, C].
+    """Rows of b [n, C] from logits z [n, C] float64 and labels y [n].
 
     b_k = p_k Σ_j p_j (g_k − g_j) with g = q − onehot(y). Split into sums of terms of one sign, each known by its
     logarithm, where m is the off-label class with the largest logit, D_k = q_m − q_k >= 0, ρ = 1 − p_y and
@@ -82,7 +82,7 @@ def _double_softmax(z: Tensor, y: Tensor) -> Tensor:
     exponentiated. Were it one of p_k ρ D_k, then p_m ρ D̄, from which nothing is subtracted (D_m = 0), is at least
     1 / (C − 1) of it: no row comes out as zero, and no row loses its leading digits.
     """
-    n, classes = z.shape
+    classes = z.shape[1]
     label = y[:, None]
     if classes == 1:
         return torch.full_like(z, -1.0)

@@ -1,7 +1,7 @@
 """Residual networks for small images.
 
 ``resnet20_cifar`` ... ``resnet56_cifar``: He et al. 2016 (arXiv:1512.03385), section 4.2: three stages of 16, 32 and 64
-channels with n blocks each (depth 6n + 2) and parameter-free shortcuts (option A: subsample, then pad channels with zeros).
+channels with n blocks each (depth 6n + 2) and parameter-free shortcuts (option A: subsample, pad channels with zeros).
 Parameter names are those of the common CIFAR-10 checkpoints (``conv1``, ``layer1.0.conv1``, ..., ``linear``).
 
 ``resnet18_cifar``: the four-stage ResNet-18 with a 3 x 3 stem and no max pooling (512 features), which the Dataset
@@ -16,11 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from dq_fast.errors import InputError
 
 __all__ = [
     "SmallResNet",
@@ -46,7 +43,7 @@ class PadShortcut(nn.Module):
         self.padding = (before, channels - in_channels - before)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [b, in_channels, h, w] -> [b, channels, ceil(h / stride), ceil(w / stride)]."""
+        """Map x [b, in_channels, h, w] to [b, channels, ceil(h / stride), ceil(w / stride)]."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, *self.padding))
 
 
@@ -68,7 +65,7 @@ class BasicBlock(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [b, in_channels, h, w] -> [b, channels, h', w']."""
+        """Map x [b, in_channels, h, w] to [b, channels, h', w']."""
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.bn2(self.conv2(out))
         out += self.shortcut(x)
@@ -114,7 +111,7 @@ class SmallResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """x [b, in_chans, h, w] -> the last activation map [b, num_features, h', w'], not negative."""
+        """Map x [b, in_chans, h, w] to the last activation map [b, num_features, h', w'], not negative."""
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         for name in self.stages:
             x = getattr(self, name)(x)
@@ -126,7 +123,7 @@ class SmallResNet(nn.Module):
         return x if pre_logits else cast(Tensor, self.linear(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [b, in_chans, h, w] -> logits [b, num_classes]."""
+        """Map x [b, in_chans, h, w] to logits [b, num_classes]."""
         return self.forward_head(self.forward_features(x))
 
     def get_classifier(self) -> nn.Module:
@@ -169,6 +166,7 @@ def resnet18_cifar(num_classes: int = 10, in_chans: int = 3) -> SmallResNet:
     return SmallResNet([2, 2, 2, 2], [64, 128, 256, 512], num_classes=num_classes, in_chans=in_chans, projection=True)
 
 
-def input_error(name: str) -> InputError:
-    """The error for pretrained weights that do not exist."""
-    return InputError(f"{name} has no pretrained weights to download; pass a local file as weights=, or train it")
+BUILTIN = {
+    make.__name__: make for make in (resnet20_cifar, resnet32_cifar, resnet44_cifar, resnet56_cifar, resnet18_cifar)
+}
+"""The networks of this file by name; each is called with num_classes."""
