@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 Progress = Callable[[str, int, "int | None"], None]
-"""Called as ``progress(stage, done, total)``; ``total`` is None where it is not known. Counts are of the stage's own unit."""
+"""Called as ``progress(stage, done, total)``, in the stage's own unit; ``total`` is None where it is not known."""
 
 
 def silent(stage: str, done: int, total: int | None) -> None:

