@@ -1,6 +1,7 @@
 """The kernels, as torch ops: each has a definition in torch that serves everywhere, and native code where that is faster."""
 
+from dq_fast.ops.graph_cut import graph_cut_bins, graph_cut_greedy
 from dq_fast.ops.registry import Backend, backends
 from dq_fast.ops.row_sums import cosine_row_sums
 
-__all__ = ["Backend", "backends", "cosine_row_sums"]
+__all__ = ["Backend", "backends", "cosine_row_sums", "graph_cut_bins", "graph_cut_greedy"]

@@ -58,16 +58,16 @@ def define(schema: str, *, reference: Callable[..., Any], fake: Callable[..., An
         _details[name, device] = f"no native kernel for {device} yet"
 
 
-def impl(name: str, device: str, function: Callable[..., Any], *, note: str = "") -> None:
+def impl(name: str, device: str, function: Callable[..., Any], *, needs: str = "", note: str = "") -> None:
     """Let `function` serve the op on a device, if the native module has what it needs: a function of the op's name.
 
-    `note` says which inputs `function` itself hands on to the torch definition.
+    `needs` names another function of the module; `note` says which inputs `function` itself hands on to the torch definition.
     """
     module, reason = native.find(device)
     if module is None:
         _details[name, device] = reason
-    elif not hasattr(module, name):
-        _details[name, device] = f"{module.__name__} has no {name}; reinstall dq_fast"
+    elif not hasattr(module, needs or name):
+        _details[name, device] = f"{module.__name__} has no {needs or name}; reinstall dq_fast"
     else:
         LIBRARY.impl(name, function, DEVICES[device])
         _native[name, device] = function
@@ -80,7 +80,7 @@ def reference(name: str) -> Callable[..., Any]:
 
 
 def serving(name: str, device: str) -> Callable[..., Any]:
-    """The function that the dispatcher would call for tensors on a device type; it may take more keywords than the op."""
+    """The function that the dispatcher calls for tensors on a device type; it may take more keywords than the op."""
     return _native.get((name, device), _references[name])
 
 

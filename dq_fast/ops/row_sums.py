@@ -13,9 +13,7 @@ from dq_fast.ops.embedding import groups
 NATIVE_NOTE = "three or more factors go to torch"
 
 
-def cosine_row_sums(
-    embedding: Any, *, offsets: Any = None, shifted: bool = True, center: bool = False
-) -> Tensor:
+def cosine_row_sums(embedding: Any, *, offsets: Any = None, shifted: bool = True, center: bool = False) -> Tensor:
     """Sum over j of s(i, j) for every row i of its group.
 
     s(i, j) = 1/2 + 1/2 c(i, j) if `shifted`, else c(i, j), with c the product over the factors of the cosines of rows i

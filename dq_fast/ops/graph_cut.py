@@ -1,0 +1,275 @@
+"""Graph-cut greedy: rows that represent their group and do not repeat each other, and whole rankings in bins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dq_fast.errors import InputError
+from dq_fast.ops import checks, graph_cut_torch, native, registry
+from dq_fast.ops.graph_cut_torch import bin_sizes
+from dq_fast.ops.row_sums import NATIVE_NOTE, native_arguments, native_rows, raise_non_finite
+from dq_fast.progress import Progress
+
+METHODS = ("auto", "naive", "gram", "lazy")  # their positions are the numbers of csrc/kernels.h: Method
+
+
+def graph_cut_greedy(
+    embedding: Any,
+    budget: int | Sequence[int] | Tensor,
+    *,
+    similarity: Tensor | None = None,
+    offsets: Any = None,
+    lam: float = 1.0,
+    shifted: bool = True,
+    center: bool = False,
+    method: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Pick `budget` rows of each group greedily by the graph-cut gain; exact, whatever the method.
+
+    gain(x) = lam * sum_{j in R} s(j, x) - 2 * sum_{b in B} s(b, x), R all rows of the group, B those picked so far (as the
+    published Dataset Quantization code computes it). s is defined in `cosine_row_sums`, or given. Gains are float64; those
+    within 1e-12 * n * (lam + 2) of the largest count as equal, and the lowest row wins. Negative gains never stop it.
+
+    Args:
+        embedding: rows [n, d] or a tuple of factors [n, d_k]; None with `similarity`.
+        budget: how many rows of every group, or one number for each group.
+        similarity: float [n, n], used as given: s(j, x) = similarity[j, x]; one group.
+        offsets: int64 [groups + 1]; None is one group.
+        lam: weight of representation against repetition, >= 0.
+        shifted, center: which similarity, see `cosine_row_sums`; not looked at with `similarity`.
+        method: "naive" (a product of the picked row with all rows), "gram" (similarities formed first, where they fit), "lazy"
+            (blocks of candidates and bounds; memory O(n d)), or "auto". All give the same rows.
+        progress: called as progress("greedy", rows picked, rows to pick).
+
+    Returns:
+        indices int64 [sum of budgets]: row numbers in pick order, group by group, and gains float64 of the same shape.
+
+    Raises:
+        InputError: an argument that is not as above; non-finite values are reported by row.
+    """
+    factors, given, bounds, settings = _validate(embedding, similarity, offsets, lam, shifted, center, method)
+    groups = bounds.shape[0] - 1
+    if isinstance(budget, Tensor):
+        budget = budget.tolist()
+    if isinstance(budget, Sequence):
+        if len(budget) != groups:
+            raise checks.bad("budget", f"one integer, or one for each of the {groups} groups", f"{len(budget)}")
+        budgets = [checks.integer("budget", b, 0) for b in budget]
+    else:
+        budgets = [checks.integer("budget", budget, 0)] * groups
+    arguments = (factors, given, bounds, budgets, *settings)
+    if progress is None:
+        return torch.ops.dq_fast.graph_cut_greedy(*arguments)
+    return registry.serving("graph_cut_greedy", _device(factors, given))(*arguments, progress=progress)
+
+
+def graph_cut_bins(
+    embedding: Any,
+    n_bins: int,
+    *,
+    similarity: Tensor | None = None,
+    offsets: Any = None,
+    lam: float = 1.0,
+    shifted: bool = True,
+    center: bool = False,
+    method: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Split every group into bins, each picked greedily by the graph-cut gain from the rows that are left.
+
+    Within a group bin sizes differ by at most one, larger first; a group with fewer rows than bins has empty late bins. The
+    gain is `graph_cut_greedy`'s with R the rows that remain at the start of the bin and B the rows of the bin so far. The
+    last bin is picked greedily too, so that all rows are ranked.
+
+    Args:
+        embedding, similarity, offsets, lam, shifted, center, method: as in `graph_cut_greedy`.
+        n_bins: how many bins, >= 1.
+        progress: called as progress("bins", rows ranked, n).
+
+    Returns:
+        ranking int64 [n]: row numbers, group after group, within a group bin after bin in pick order;
+        bin_of int64 [n]: the bin of each row; gains float64 [n]: the gain that each row was picked with.
+
+    Raises:
+        InputError: an argument that is not as above; non-finite values are reported by row.
+    """
+    factors, given, bounds, settings = _validate(embedding, similarity, offsets, lam, shifted, center, method)
+    arguments = (factors, given, bounds, checks.integer("n_bins", n_bins, 1), *settings)
+    if progress is None:
+        return torch.ops.dq_fast.graph_cut_bins(*arguments)
+    return registry.serving("graph_cut_bins", _device(factors, given))(*arguments, progress=progress)
+
+
+def _device(factors: list[Tensor], given: Tensor | None) -> str:
+    return (factors[0] if given is None else given).device.type
+
+
+def _validate(
+    embedding: Any, similarity: Any, offsets: Any, lam: Any, shifted: Any, center: Any, method: Any
+) -> tuple[list[Tensor], Tensor | None, Tensor, tuple[float, bool, bool, str]]:
+    factors: list[Tensor] = []
+    given = None
+    if similarity is None:
+        factors = checks.factors(embedding)
+        n = factors[0].shape[0]
+    elif embedding is not None:
+        raise InputError("embedding must be None where similarity is given, got both; leave one out")
+    else:
+        given = checks.similarity(similarity)
+        n = given.shape[0]
+        if offsets is not None and len(offsets) != 2:
+            raise checks.bad("offsets", "None with similarity, which is one group", f"{len(offsets)} boundaries")
+        if center:
+            raise InputError("center must be False where similarity is given (it is used as given), got True")
+    settings = (checks.real("lam", lam, 0.0), bool(shifted), bool(center), checks.one_of("method", method, METHODS))
+    return factors, given, checks.offsets(offsets, n), settings
+
+
+def _budget_sizes(bounds: list[int], budgets: Sequence[int]) -> list[list[int]]:
+    for g, budget in enumerate(budgets):
+        size = bounds[g + 1] - bounds[g]
+        if budget > size:
+            raise checks.bad("budget", f"at most {size}, the rows of group {g}", str(budget))
+    return [[b] for b in budgets]
+
+
+def _bins(ranking: Tensor, sizes: list[list[int]]) -> Tensor:
+    """The bin of every row [n], from the ranking and the sizes of the bins of each group."""
+    counts = torch.tensor(sizes, dtype=torch.int64)
+    numbers = torch.arange(counts.shape[-1]).repeat(len(sizes))
+    bin_of = torch.empty_like(ranking)
+    bin_of[ranking] = torch.repeat_interleave(numbers, counts.flatten()).to(ranking.device)
+    return bin_of
+
+
+class _Counter:
+    """Adds up ranked rows and tells the listener, not more often than anybody can read."""
+
+    def __init__(self, stage: str, total: int, progress: Progress | None) -> None:
+        self.stage, self.total, self.progress = stage, total, progress
+        self.done, self.last = 0, 0.0
+
+    def __call__(self, rows: int) -> None:
+        self.done += rows
+        if self.progress is not None and (self.done >= self.total or time.monotonic() - self.last > 0.1):
+            self.last = time.monotonic()
+            self.progress(self.stage, self.done, self.total)
+
+
+def _greedy(rank: Any) -> Any:
+    """The op `graph_cut_greedy` on top of a function that ranks."""
+
+    def graph_cut_greedy(
+        factors: list[Tensor], similarity: Tensor | None, offsets: Tensor, budgets: Sequence[int], lam: float,
+        shifted: bool, center: bool, method: str, progress: Progress | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        bounds = checks.offsets_values(offsets, (similarity if similarity is not None else factors[0]).shape[0])
+        sizes = _budget_sizes(bounds, budgets)
+        report = _Counter("greedy", sum(budgets), progress)
+        return rank(
+            factors, similarity, bounds, sizes, lam=lam, shifted=shifted, center=center, method=method, report=report
+        )
+
+    return graph_cut_greedy
+
+
+def _binned(rank: Any) -> Any:
+    """The op `graph_cut_bins` on top of a function that ranks."""
+
+    def graph_cut_bins(
+        factors: list[Tensor], similarity: Tensor | None, offsets: Tensor, n_bins: int, lam: float,
+        shifted: bool, center: bool, method: str, progress: Progress | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        n = (similarity if similarity is not None else factors[0]).shape[0]
+        bounds = checks.offsets_values(offsets, n)
+        sizes = [bin_sizes(end - begin, n_bins) for begin, end in zip(bounds, bounds[1:])]  # noqa: B905
+        report = _Counter("bins", n, progress)
+        ranking, gains_in_order = rank(
+            factors, similarity, bounds, sizes, lam=lam, shifted=shifted, center=center, method=method, report=report
+        )
+        gains = torch.empty_like(gains_in_order)
+        gains[ranking] = gains_in_order
+        return ranking, _bins(ranking, sizes), gains
+
+    return graph_cut_bins
+
+
+def _rank_cpu(
+    factors: list[Tensor],
+    similarity: Tensor | None,
+    bounds: list[int],
+    sizes: list[list[int]],
+    *,
+    lam: float,
+    shifted: bool,
+    center: bool,
+    method: str,
+    report: _Counter,
+) -> tuple[Tensor, Tensor]:
+    """graph_cut_torch.rank by the native code: one call for all groups and bins."""
+    if len(factors) > 2:
+        return graph_cut_torch.rank(
+            factors, similarity, bounds, sizes, lam=lam, shifted=shifted, center=center, method=method, report=report
+        )
+    offsets = torch.tensor(bounds, dtype=torch.int64)
+    counts = torch.tensor(sizes, dtype=torch.int64).reshape(len(sizes), -1)
+    total = int(counts.sum())
+    indices = torch.empty(total, dtype=torch.int64)
+    gains = torch.empty(total, dtype=torch.float64)
+    places = (
+        offsets.data_ptr(), len(sizes), counts.data_ptr(), counts.shape[1], lam, METHODS.index(method),
+        torch.get_num_threads(), report, indices.data_ptr(), gains.data_ptr(),
+    )  # fmt: skip
+    if similarity is not None:
+        s = similarity if similarity.dtype in (torch.float32, torch.float64) else similarity.float()
+        s = s.contiguous()
+        bad = native.module("cpu").graph_cut_given(s.data_ptr(), s.dtype == torch.float64, s.shape[0], *places)
+        if bad >= 0:
+            raise checks.non_finite("similarity", bad)
+    else:
+        rows = native_rows(factors)
+        bad = native.module("cpu").graph_cut(*native_arguments(rows), rows[0].shape[0], shifted, center, *places)
+        if bad >= 0:
+            raise_non_finite(factors, bad)
+    return indices, gains
+
+
+def _fake_greedy(
+    factors: list[Tensor], similarity: Tensor | None, offsets: Tensor, budgets: Sequence[int], lam: float,
+    shifted: bool, center: bool, method: str,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    like = factors[0] if similarity is None else similarity
+    total = sum(budgets)
+    return like.new_empty(total, dtype=torch.int64), like.new_empty(total, dtype=torch.float64)
+
+
+def _fake_bins(
+    factors: list[Tensor], similarity: Tensor | None, offsets: Tensor, n_bins: int, lam: float,
+    shifted: bool, center: bool, method: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    like = factors[0] if similarity is None else similarity
+    n = like.shape[0]
+    whole = like.new_empty(n, dtype=torch.int64)
+    return whole, torch.empty_like(whole), like.new_empty(n, dtype=torch.float64)
+
+
+_SETTINGS = "float lam, bool shifted, bool center, str method"
+_INPUTS = "Tensor[] factors, Tensor? similarity, Tensor offsets"
+registry.define(
+    f"graph_cut_greedy({_INPUTS}, SymInt[] budgets, {_SETTINGS}) -> (Tensor, Tensor)",
+    reference=_greedy(graph_cut_torch.rank),
+    fake=_fake_greedy,
+)
+registry.define(
+    f"graph_cut_bins({_INPUTS}, int n_bins, {_SETTINGS}) -> (Tensor, Tensor, Tensor)",
+    reference=_binned(graph_cut_torch.rank),
+    fake=_fake_bins,
+)
+for _name, _wrap in (("graph_cut_greedy", _greedy), ("graph_cut_bins", _binned)):
+    registry.impl(_name, "cpu", _wrap(_rank_cpu), needs="graph_cut", note=NATIVE_NOTE)
