@@ -1,0 +1,145 @@
+"""What a writer has finished, so that an interrupted one can go on: a folder ``.writing`` inside the store.
+
+``.writing/writer.json`` holds the writer's parameters, ``.writing/00000.json`` one finished shard. A shard's note is
+written after its mosaic and its key, atomically: where there is a note, there is a whole shard. The folder goes when
+the store is closed; readers go by manifest.json, which is written last.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dq_fast.errors import InputError
+from dq_fast.files import read_json, sha256_file, write_json
+
+MANIFEST = "manifest.json"
+JOURNAL = ".writing"
+_PARTIAL = ".*.part"  # what a killed atomic_write leaves
+
+
+@dataclass
+class FileRecord:
+    """A file of the store: its path inside it with forward slashes, its length and its SHA-256."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass
+class ShardNote:
+    """A finished shard: its two files, its patches, and per image what goes into the index."""
+
+    mosaic: FileRecord
+    key: FileRecord
+    patches: int
+    channels: int
+    ids: list[str]
+    labels: list[int]
+    heights: list[int]
+    widths: list[int]
+
+
+def mosaic_name(shard: int, extension: str) -> str:
+    """Path of a shard's mosaic inside the store."""
+    return f"shards/{shard:05d}.{extension}"
+
+
+def key_name(shard: int) -> str:
+    """Path of a shard's position key inside the store."""
+    return f"keys/{shard:05d}.npy"
+
+
+def record_file(folder: Path, path: str) -> FileRecord:
+    """Measure a file that has just been written."""
+    return FileRecord(path, os.path.getsize(folder / path), sha256_file(folder / path))
+
+
+class Journal:
+    """The notes of one store being written.
+
+    Args:
+        folder: the store's folder.
+        parameters: what decides the store's bytes; a resumed writer must have been given the same.
+        resume: take over what an earlier writer left; otherwise the folder must be empty or not there.
+    """
+
+    def __init__(self, folder: Path, parameters: dict[str, Any], *, resume: bool) -> None:
+        self.folder = folder
+        self._notes = folder / JOURNAL
+        if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"folder must be empty or not exist yet, got {folder}; choose another, or resume it")
+        self.finished = (folder / MANIFEST).is_file() and not self._notes.exists()
+        if self.finished:
+            return
+        started = (self._notes / "writer.json").is_file()
+        if not started and folder.exists() and any(path.name not in (JOURNAL,) for path in folder.iterdir()):
+            raise InputError(f"folder must hold an interrupted store to be resumed, got {folder} with other files")
+        self._notes.mkdir(parents=True, exist_ok=True)
+        if started:
+            self._check_parameters(parameters)
+            self._sweep()
+        else:
+            write_json(self._notes / "writer.json", parameters)
+
+    def _check_parameters(self, parameters: dict[str, Any]) -> None:
+        earlier = read_json(self._notes / "writer.json")
+        for name, value in parameters.items():
+            if not isinstance(earlier, dict) or earlier.get(name) != value:
+                was = earlier.get(name) if isinstance(earlier, dict) else None
+                raise InputError(
+                    f"{name} must be {was!r} to resume the store {self.folder}, got {value!r}; "
+                    f"delete the folder to start over"
+                )
+
+    def _sweep(self) -> None:
+        """Remove what a killed writer left half-written."""
+        for place in (self.folder, self.folder / "shards", self.folder / "keys", self._notes):
+            for leftover in place.glob(_PARTIAL):
+                leftover.unlink()
+
+    def load(self) -> list[ShardNote]:
+        """The whole shards, from the first to the last before a gap or damage; what lies behind is forgotten."""
+        notes: list[ShardNote] = []
+        while (path := self._path(len(notes))).is_file():
+            note = self._read(path)
+            if note is None:
+                break
+            notes.append(note)
+        kept = {self._path(shard).name for shard in range(len(notes))} | {"writer.json"}
+        files = {record.path for note in notes for record in (note.mosaic, note.key)}
+        for path in self._notes.iterdir():
+            if path.name not in kept:
+                path.unlink()
+        for place in ("shards", "keys"):
+            for path in (self.folder / place).glob("*"):
+                if f"{place}/{path.name}" not in files:
+                    path.unlink()
+        return notes
+
+    def _read(self, path: Path) -> ShardNote | None:
+        """The note, or None where it or one of its files is damaged: that shard is then written again."""
+        try:
+            content = read_json(path)
+            note = ShardNote(
+                **{**content, "mosaic": FileRecord(**content["mosaic"]), "key": FileRecord(**content["key"])}
+            )
+            whole = all(record == record_file(self.folder, record.path) for record in (note.mosaic, note.key))
+        except (InputError, TypeError, KeyError, OSError):
+            return None
+        return note if whole else None
+
+    def write(self, shard: int, note: ShardNote) -> None:
+        """Note a shard whose files are written."""
+        write_json(self._path(shard), asdict(note))
+
+    def remove(self) -> None:
+        """Forget everything: the manifest is written."""
+        shutil.rmtree(self._notes)
+
+    def _path(self, shard: int) -> Path:
+        return self._notes / f"{shard:05d}.json"

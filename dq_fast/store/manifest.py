@@ -1,0 +1,159 @@
+"""manifest.json: what a store is, written last and checked first."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dq_fast.errors import InputError
+from dq_fast.files import read_json, write_json
+from dq_fast.store.codecs import Codec, make_codec
+from dq_fast.store.journal import MANIFEST, FileRecord, key_name, mosaic_name
+
+FORMAT = "dq_fast store"
+VERSION = 1
+INDEX = "index.npz"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_BYTES = 1 << 28  # a manifest takes about 400 bytes a shard; more than this is no manifest
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard as the manifest declares it: its files, the number of images and patches, grey (1) or colour (3)."""
+
+    mosaic: FileRecord
+    key: FileRecord
+    images: int
+    patches: int
+    channels: int
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of what decides a store's bytes; a package that is not installed is left out."""
+    versions = {"python": platform.python_version()}
+    for package in ("dq_fast", "torch", "numpy", "pillow"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    if "dq_fast" not in versions:  # run from a checkout
+        from dq_fast import __version__
+
+        versions["dq_fast"] = __version__
+    return versions
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Write manifest.json, with its own length counted in ``content["bytes"]["after"]``."""
+    listed = sum(record["bytes"] for record in content["files"].values())
+    content["bytes"]["after"] = listed
+    while True:  # the number is part of what it counts; its digits only ever grow, so this ends
+        size = listed + len((json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+        if size == content["bytes"]["after"]:
+            break
+        content["bytes"]["after"] = size
+    write_json(folder / MANIFEST, content)
+
+
+class Manifest:
+    """A store's manifest, checked: every number and name in it has the right type and agrees with the others.
+
+    Attributes:
+        content: the JSON as it is.
+        patch, codec, hflip, class_names, shards: the parts that reading needs.
+        index: the record of index.npz.
+        n_images: images in the store.
+    """
+
+    def __init__(self, content: Any, where: Path) -> None:
+        self._where = where
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise InputError(f"{where} must be the manifest of a {FORMAT}, but is something else")
+        if content.get("version") != VERSION or isinstance(content.get("version"), bool):
+            raise InputError(
+                f"{where} must be of format version {VERSION}, got {content.get('version')!r}; a newer dq_fast reads it"
+            )
+        self.content: dict[str, Any] = content
+        keys = self._take(content, "keys", dict)
+        if keys.get("encryption") is not None:
+            raise InputError(
+                f"the keys of {where.parent} are encrypted ({keys['encryption']!r}); a newer dq_fast reads them"
+            )
+        self.patch: int = self._count(content, "patch", 1)
+        codec = self._take(content, "codec", dict)
+        try:
+            self.codec: Codec = make_codec(
+                str(codec.get("name")), codec.get("quality"), self.patch, codec.get("subsampling")
+            )
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from None
+        self.hflip: bool = self._take(content, "hflip", bool)
+        self.class_names: list[str] = self._take(content, "class_names", list)
+        if not all(isinstance(name, str) for name in self.class_names):
+            raise InputError(f"{where}: class_names must be strings")
+        self._files = self._take(content, "files", dict)
+        self.index = self._file(INDEX)
+        self.shards = [self._shard(number, entry) for number, entry in enumerate(self._take(content, "shards", list))]
+        self.n_images: int = self._count(self._take(content, "counts", dict), "images", 0)
+        declared = sum(shard.images for shard in self.shards)
+        if declared != self.n_images:
+            raise InputError(f"{where}: counts.images must be the shards' sum {declared}, got {self.n_images}")
+        expected = {INDEX, *(record.path for shard in self.shards for record in (shard.mosaic, shard.key))}
+        if set(self._files) != expected:
+            name = sorted(set(self._files) ^ expected)[0]
+            raise InputError(
+                f"{where}: files must list the index, and each shard's mosaic and key, but not so for {name!r}"
+            )
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read and check ``folder/manifest.json``."""
+        path = folder / MANIFEST
+        if not path.is_file():
+            reason = "it has no manifest.json" if folder.is_dir() else "there is no such folder"
+            raise InputError(f"path must be the folder of a finished store, got {folder}: {reason}")
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path} must be at most {_MAX_BYTES} bytes, got {path.stat().st_size}")
+        try:
+            return cls(read_json(path), path)
+        except RecursionError:
+            raise InputError(f"{path} must be a manifest, but is nested too deeply") from None
+
+    def _take(self, holder: dict[str, Any], name: str, kind: type) -> Any:
+        value = holder.get(name)
+        if not isinstance(value, kind):
+            raise InputError(f"{self._where}: {name} must be a {kind.__name__}, got {type(value).__name__}")
+        return value
+
+    def _count(self, holder: dict[str, Any], name: str, least: int) -> int:
+        value = self._take(holder, name, int)
+        if isinstance(value, bool) or not least <= value < 1 << 48:
+            raise InputError(f"{self._where}: {name} must be a number from {least} up, got {value!r}")
+        return int(value)
+
+    def _file(self, path: str) -> FileRecord:
+        """The record of a file whose name is known beforehand: names in the manifest never lead anywhere."""
+        entry = self._take(self._files, path, dict)
+        digest = self._take(entry, "sha256", str)
+        if not _SHA256.fullmatch(digest):
+            raise InputError(f"{self._where}: sha256 of {path} must be 64 lower-case hex digits, got {digest[:80]!r}")
+        return FileRecord(path, self._count(entry, "bytes", 0), digest)
+
+    def _shard(self, number: int, entry: Any) -> Shard:
+        if not isinstance(entry, dict):
+            raise InputError(f"{self._where}: shard {number} must be a dict, got {type(entry).__name__}")
+        channels = self._count(entry, "channels", 1)
+        if channels not in (1, 3):
+            raise InputError(f"{self._where}: channels of shard {number} must be 1 or 3, got {channels}")
+        return Shard(
+            self._file(mosaic_name(number, self.codec.extension)),
+            self._file(key_name(number)),
+            self._count(entry, "images", 1),
+            self._count(entry, "patches", 1),
+            channels,
+        )

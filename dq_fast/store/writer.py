@@ -1,0 +1,326 @@
+"""Writing a store, shard by shard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dq_fast.errors import InputError
+from dq_fast.files import atomic_write
+from dq_fast.store.arrays import npy_bytes, write_npz
+from dq_fast.store.codecs import MAX_MOSAIC_SIDE, encode, make_codec
+from dq_fast.store.journal import Journal, ShardNote, key_name, mosaic_name, record_file
+from dq_fast.store.layout import Pixels, cut_patches, grid_of
+from dq_fast.store.manifest import FORMAT, INDEX, VERSION, Manifest, package_versions, write_manifest
+from dq_fast.store.shuffle import permutation, recorded_seed, secret_seed
+
+MOSAIC_SIDE = 1024  # px: what a mosaic is aimed at; docs/STORE.md has the measurement
+MAX_ID_BYTES = 4096  # longest path a file system takes
+
+
+def patches_per_mosaic(patch: int) -> int:
+    """The default size of a shard: a mosaic of about 1024 x 1024 px."""
+    return max(1, MOSAIC_SIDE // patch) ** 2
+
+
+@dataclass
+class _Pending:
+    """The images of the shard being filled."""
+
+    patches: list[Pixels] = field(default_factory=list)
+    masks: list[NDArray[np.uint8]] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    count: int = 0
+
+
+class StoreWriter:
+    """Writes images' kept patches into a store; equal input gives equal bytes.
+
+    Every full shard is written at once, in a thread beside the caller's work; memory is two shards (one being filled,
+    one being encoded). The folder becomes a store with `close`, which writes the manifest last.
+
+    Args:
+        folder: the store to be; must be empty or not exist, unless `resume`.
+        patch: patch side in px.
+        codec: "png", "webp-lossless", "jpeg" or "webp".
+        quality: 1 to 100 for jpeg and webp (default 90), None for the lossless ones.
+        class_names: names of the labels 0, 1, ...
+        seed: the order of patches in mosaics follows from it; recorded in the manifest.
+        patches_per_mosaic: a shard is full before it would exceed this (an image of more patches is a shard alone).
+        resume: take over the whole shards of an interrupted writer; go on with image number `done`.
+        secret: draw every shard's seed from the operating system instead: only the key files hold it.
+        hflip: whether a mirrored image is still of its class; None takes it from `close`'s source.
+        background: encode in a thread.
+
+    Attributes:
+        done: images in whole shards when the writer was made; a resuming caller adds from there.
+
+    Raises:
+        InputError: parameters out of range, the folder is in use, or was begun with other parameters.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        patch: int,
+        codec: str,
+        quality: int | None = None,
+        class_names: Sequence[str],
+        seed: int = 0,
+        patches_per_mosaic: int | None = None,
+        resume: bool = False,
+        secret: bool = False,
+        hflip: bool | None = None,
+        background: bool = True,
+    ) -> None:
+        most = (MAX_MOSAIC_SIDE // patch) ** 2 if _whole(patch, 1, MAX_MOSAIC_SIDE) else 0
+        if not most:
+            raise InputError(f"patch must be a whole number from 1 to {MAX_MOSAIC_SIDE}, got {patch!r}")
+        if not _whole(seed, 0, 2**63 - 1):
+            raise InputError(f"seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
+        limit = max(1, MOSAIC_SIDE // patch) ** 2 if patches_per_mosaic is None else patches_per_mosaic
+        if not _whole(limit, 1, most):
+            raise InputError(f"patches_per_mosaic must be from 1 to {most} for {patch}-px patches, got {limit!r}")
+        self.folder = Path(folder)
+        self.codec = make_codec(codec, quality, patch)
+        self.patch = int(patch)
+        self.class_names = list(class_names)
+        self._seed = int(seed)
+        self._secret = secret
+        self._limit = int(limit)
+        self._most = most
+        self._hflip = hflip
+        parameters = {
+            "patch": self.patch,
+            "codec": self.codec.plain(),
+            "class_names": self.class_names,
+            "seed": self._seed,
+            "secret": secret,
+            "patches_per_mosaic": self._limit,
+        }
+        self._journal = Journal(self.folder, parameters, resume=resume)
+        self._notes: list[ShardNote] = [] if self._journal.finished else self._journal.load()
+        self.done = self._finished_images() if self._journal.finished else sum(len(n.ids) for n in self._notes)
+        self._ids = {id for note in self._notes for id in note.ids}
+        self._begun = len(self._notes)
+        self._pending = _Pending()
+        self._pool = ThreadPoolExecutor(1, "dq-store") if background else None
+        self._encoding: Future[None] | None = None
+        self._closed = False
+
+    def _finished_images(self) -> int:
+        return Manifest.read(self.folder).n_images
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon()
+
+    def add(self, id: str, label: int, image: Pixels, kept: NDArray[np.int64]) -> None:
+        """Add an image.
+
+        Args:
+            id: stable id, unique in the store, at most 4,096 bytes of UTF-8.
+            label: index into class_names.
+            image: uint8 [h, w, 3].
+            kept: int64 [k], k >= 1, ascending row-major positions in the grid of ceil(h / patch) x ceil(w / patch).
+
+        Raises:
+            InputError: an argument is not so, or the image has more patches than a mosaic holds.
+        """
+        if self._journal.finished or self._closed:
+            raise InputError(f"the store {self.folder} is finished; nothing can be added to it")
+        self._check_id(id)
+        if not _whole(label, 0, len(self.class_names) - 1):
+            raise InputError(f"label of {id!r} must be from 0 to {len(self.class_names) - 1}, got {label!r}")
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise InputError(f"image {id!r} must be uint8 [h, w, 3], got {got}")
+        if min(image.shape[:2]) < 1:
+            raise InputError(f"image {id!r} must have at least one pixel, got shape {image.shape}")
+        rows, columns = grid_of(image.shape[0], image.shape[1], self.patch)
+        kept = np.asarray(kept)
+        if kept.ndim != 1 or not len(kept) or kept.dtype.kind not in "iu":
+            raise InputError(f"kept of {id!r} must be int64 [k] with k >= 1, got {kept.dtype} {kept.shape}")
+        kept = kept.astype(np.int64)
+        if kept[0] < 0 or kept[-1] >= rows * columns or (np.diff(kept) <= 0).any():
+            raise InputError(f"kept of {id!r} must ascend within 0 to {rows * columns - 1}, got {kept[:8]} ...")
+        if len(kept) > self._most:
+            raise InputError(
+                f"image {id!r} must have at most {self._most} patches of {self.patch} px, got {len(kept)}; "
+                f"scale it down"
+            )
+        if self._pending.count and self._pending.count + len(kept) > self._limit:
+            self._flush()
+        mask = np.zeros(rows * columns, bool)
+        mask[kept] = True
+        pending = self._pending
+        pending.patches.append(cut_patches(image, kept, self.patch))
+        pending.masks.append(np.packbits(mask, bitorder="little"))
+        pending.ids.append(id)
+        pending.labels.append(int(label))
+        pending.sizes.append((image.shape[0], image.shape[1]))
+        pending.count += len(kept)
+        self._ids.add(id)
+
+    def _check_id(self, id: str) -> None:
+        if not isinstance(id, str):
+            raise InputError(f"id must be a string, got {type(id).__name__}")
+        try:
+            length = len(id.encode())
+        except UnicodeEncodeError:
+            raise InputError(f"id must be text that UTF-8 can hold, got {id!r}") from None
+        if length > MAX_ID_BYTES:
+            raise InputError(f"id must be at most {MAX_ID_BYTES} bytes, got {length}: {id[:40]!r}...")
+        if id in self._ids:
+            raise InputError(f"id must be unique in the store, got {id!r} twice")
+
+    def _flush(self) -> None:
+        """Hand the full shard to the thread; wait for the one before, so that no more than one is being encoded."""
+        self._wait()
+        pending, self._pending = self._pending, _Pending()
+        shard = self._begun
+        self._begun += 1
+        if self._pool is None:
+            self._write_shard(shard, pending)
+        else:
+            self._encoding = self._pool.submit(self._write_shard, shard, pending)
+
+    def _wait(self) -> None:
+        if self._encoding is not None:
+            encoding, self._encoding = self._encoding, None
+            encoding.result()
+
+    def _write_shard(self, shard: int, pending: _Pending) -> None:
+        """Mosaic, key, and last the journal's note that both are whole."""
+        seed = secret_seed() if self._secret else recorded_seed(self._seed, shard)
+        patches = np.concatenate(pending.patches)
+        if (patches[..., 0] == patches[..., 1]).all() and (patches[..., 0] == patches[..., 2]).all():
+            patches = patches[..., :1]
+        mosaic, key = mosaic_name(shard, self.codec.extension), key_name(shard)
+        content = encode(patches[permutation(seed, shard, len(patches))], self.codec)
+        with atomic_write(self.folder / mosaic) as file:
+            file.write(content)
+        with atomic_write(self.folder / key) as file:
+            file.write(npy_bytes(np.concatenate([np.frombuffer(seed, np.uint8), *pending.masks])))
+        note = ShardNote(
+            record_file(self.folder, mosaic),
+            record_file(self.folder, key),
+            len(patches),
+            patches.shape[3],
+            pending.ids,
+            pending.labels,
+            [height for height, _ in pending.sizes],
+            [width for _, width in pending.sizes],
+        )
+        self._journal.write(shard, note)
+        self._notes.append(note)
+
+    def close(
+        self,
+        *,
+        source: dict[str, Any] | None = None,
+        parameters: dict[str, Any] | None = None,
+        bytes_before: int = 0,
+        counts: dict[str, Any] | None = None,
+        versions: dict[str, str] | None = None,
+    ) -> None:
+        """Write the last shard, the index, and the manifest.
+
+        Args:
+            source: what the images come from (spec, kind, fingerprint ...), as JSON.
+            parameters: what chose them (keep, drop ...), as JSON.
+            bytes_before: bytes of the images in the source.
+            counts: more counts for the manifest, as JSON; those of the store itself are added.
+            versions: package versions; None reads those of dq_fast, torch, numpy and Pillow.
+        """
+        if self._closed or self._journal.finished:
+            self.abandon()
+            return
+        if self._pending.count:
+            self._flush()
+        self._wait()
+        self.abandon()
+        self._write_index()
+        notes = self._notes
+        sizes = [size for note in notes for size in zip(note.heights, note.widths, strict=True)]
+        grids = [grid_of(height, width, self.patch) for height, width in sizes]
+        files = [record_file(self.folder, INDEX), *(record for note in notes for record in (note.mosaic, note.key))]
+        source = dict(source or {})
+        hflip = source.get("hflip", True) if self._hflip is None else self._hflip
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "patch": self.patch,
+            "codec": self.codec.plain(),
+            "shuffle": {
+                "algorithm": "shake256-argsort",
+                "seed": None if self._secret else self._seed,
+                "secret": self._secret,
+                "patches_per_mosaic": self._limit,
+            },
+            "keys": {"folder": "keys", "encryption": None},
+            "class_names": self.class_names,
+            "hflip": bool(hflip),
+            "source": source,
+            "parameters": parameters or {},
+            "versions": package_versions() if versions is None else versions,
+            "counts": {
+                **(counts or {}),
+                "images": sum(len(note.ids) for note in notes),
+                "classes": len(self.class_names),
+                "shards": len(notes),
+                "patches": sum(note.patches for note in notes),
+                "grid_patches": sum(rows * columns for rows, columns in grids),
+            },
+            "bytes": {
+                "before": int(bytes_before),
+                "after": 0,
+                "mosaics": sum(note.mosaic.bytes for note in notes),
+                "keys": sum(note.key.bytes for note in notes),
+            },
+            "shards": [{"images": len(note.ids), "patches": note.patches, "channels": note.channels} for note in notes],
+            "files": {
+                record["path"]: {"bytes": record["bytes"], "sha256": record["sha256"]} for record in map(asdict, files)
+            },
+        }
+        write_manifest(self.folder, content)
+        self._journal.remove()
+
+    def _write_index(self) -> None:
+        notes = self._notes
+        names = [id.encode() for note in notes for id in note.ids]
+        offsets = np.zeros(len(names) + 1, "<i8")
+        np.cumsum([len(name) for name in names], out=offsets[1:])
+        arrays = {
+            "labels": np.array([label for note in notes for label in note.labels], "<i8"),
+            "heights": np.array([height for note in notes for height in note.heights], "<i4"),
+            "widths": np.array([width for note in notes for width in note.widths], "<i4"),
+            "id_offsets": offsets,
+            "id_bytes": np.frombuffer(b"".join(names), "|u1"),
+        }
+        write_npz(self.folder / INDEX, arrays)
+
+    def abandon(self) -> None:
+        """Stop without closing: whole shards stay for `resume`, the unfinished one is forgotten."""
+        self._closed = True
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+
+
+def _whole(value: object, least: int, most: int) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and least <= int(value) <= most
