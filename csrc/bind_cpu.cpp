@@ -24,6 +24,17 @@ int64_t cosine_row_sums(uintptr_t wide, bool wide64, int64_t d2, uintptr_t narro
                                   reinterpret_cast<double*>(out));
 }
 
+void patch_scores(uintptr_t activations, int activation_dtype, int64_t activation_stride, uintptr_t gradients,
+                  int gradient_dtype, int64_t gradient_stride, bool constant_gradients, bool channels_last, int variant,
+                  uintptr_t scores, int64_t batch, int64_t channels, int64_t height, int64_t width, int64_t rows,
+                  int64_t cols, int threads) {
+  py::gil_scoped_release release;
+  dq_fast::patch_scores(reinterpret_cast<const void*>(activations), activation_dtype, activation_stride,
+                        reinterpret_cast<const void*>(gradients), gradient_dtype, gradient_stride, constant_gradients,
+                        channels_last, variant, reinterpret_cast<float*>(scores), batch, channels, height, width, rows,
+                        cols, threads);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m, py::mod_gil_not_used()) {
@@ -34,4 +45,5 @@ PYBIND11_MODULE(_cpu, m, py::mod_gil_not_used()) {
   m.attr("built_with") = std::string("no OpenMP, ") + dq_fast::simd().name;
 #endif
   m.def("cosine_row_sums", &cosine_row_sums);
+  m.def("patch_scores", &patch_scores);
 }

@@ -33,4 +33,16 @@ constexpr int64_t kAllFinite = -1;
 // out [n]: sum over j in i's group of s(i, j). Returns the first row with a NaN or an infinity, or kAllFinite.
 int64_t cosine_row_sums(const Embedding& x, const Groups& groups, int threads, double* out);
 
+// Element types of patch_scores' inputs, numbered as in dq_fast/ops/patch_scores.py.
+enum Dtype : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
+
+// GradCAM++ scores of patches, see cpu/patch_scores.cpp. variant: 0 paper, 1 torchcam, 2 grad-cam.
+// activations [batch, channels, height, width], or [batch, height, width, channels] if channels_last; gradients the same in
+// the same type, or [batch, channels] of any type if constant_gradients; strides are elements from image to image.
+// scores [batch, rows, cols].
+void patch_scores(const void* activations, int activation_dtype, int64_t activation_stride, const void* gradients,
+                  int gradient_dtype, int64_t gradient_stride, bool constant_gradients, bool channels_last,
+                  int variant, float* scores, int64_t batch, int64_t channels, int64_t height, int64_t width,
+                  int64_t rows, int64_t cols, int threads);
+
 }  // namespace dq_fast

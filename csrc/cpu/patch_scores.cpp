@@ -36,10 +36,6 @@
 #endif
 #define DQ_FAST_INLINE inline __attribute__((always_inline))
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wpsabi"  // vectors pass between inlined functions only
-#endif
-
 namespace dq_fast {
 namespace {
 
@@ -65,7 +61,8 @@ typedef double Doubles __attribute__((vector_size(32)));
 typedef int64_t Masks __attribute__((vector_size(32)));
 typedef float Floats __attribute__((vector_size(16)));
 typedef uint32_t Words __attribute__((vector_size(16)));
-typedef uint16_t Shorts __attribute__((vector_size(8)));
+typedef uint64_t Pair __attribute__((vector_size(16)));
+typedef uint16_t Shorts __attribute__((vector_size(16)));
 
 template <class Vector>
 DQ_FAST_INLINE Vector read(const void* from) {
@@ -76,13 +73,24 @@ DQ_FAST_INLINE Vector read(const void* from) {
 
 DQ_FAST_INLINE Doubles load(const double* x) { return read<Doubles>(x); }
 DQ_FAST_INLINE Doubles load(const float* x) { return __builtin_convertvector(read<Floats>(x), Doubles); }
+// Words of which each has one of four shorts in its upper (lower) half and zeros in the other; little-endian.
+template <bool kUpper>
+DQ_FAST_INLINE Words spread(const uint16_t* x) {
+  uint64_t bits;  // to the vector by a register: a partly written one in memory would stall
+  std::memcpy(&bits, x, sizeof bits);
+  const Pair pair = {bits, 0};
+  const Shorts four = read<Shorts>(&pair), zero = {};
+  const Shorts low = kUpper ? zero : four, high = kUpper ? four : zero;
+  const Shorts mixed = __builtin_shufflevector(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
+  return read<Words>(&mixed);
+}
 DQ_FAST_INLINE Doubles load(const BFloat16* x) {
-  const Words bits = __builtin_convertvector(read<Shorts>(x), Words) << 16;
+  const Words bits = spread<true>(&x->bits);
   return __builtin_convertvector(read<Floats>(&bits), Doubles);
 }
 DQ_FAST_INLINE Doubles load(const Half* x) {
   // The exponent's bias by a product (exact, also for subnormal halves), infinities and NaN by their bits.
-  const Words bits = __builtin_convertvector(read<Shorts>(x), Words);
+  const Words bits = spread<false>(&x->bits);
   const Words magnitude = (bits & 0x7fffu) << 13;
   const Floats scaled = read<Floats>(&magnitude) * 0x1p112f;
   const Words finite = read<Words>(&scaled);
@@ -124,23 +132,34 @@ struct Job {
   const double* resize_cols;  // R_w [cols, width]
 };
 
-// One term of a channel's weight. NaN stays NaN: comparisons with it are false.
-template <int kVariant>
-DQ_FAST_INLINE Doubles term(Doubles g, Doubles sum) {
-  if (kVariant == kTorchcam) return g <= 0.0 ? all(0.0) : g * g * g;
-  Doubles denominator, value;
-  double guard;
-  if (kVariant == kPaper) {
-    denominator = 2.0 + g * sum;
-    value = g / denominator;
-    guard = kGuard;
-  } else {
-    denominator = g * g * (2.0 + g * sum) + kGradCamEps;
-    value = g * g * g / denominator;
-    guard = kGuard * kGradCamEps;
-  }
-  const Masks none = (g <= 0.0) | ((denominator <= guard) & (denominator >= -guard));
-  return none ? all(0.0) : value;
+DQ_FAST_INLINE bool none_negative(Doubles x) { return x[0] >= 0.0 && x[1] >= 0.0 && x[2] >= 0.0 && x[3] >= 0.0; }
+
+// One term of a channel's weight. Where g <= 0 it is 0 by g itself; NaN stays NaN, comparisons with it being false.
+// Without a negative sum no denominator is below 2 (1e-6), so that kGuarded may be false.
+template <int kVariant, bool kGuarded>
+DQ_FAST_INLINE Doubles term(Doubles gradient, Doubles sum) {
+  const Doubles g = gradient <= 0.0 ? all(0.0) : gradient;
+  if (kVariant == kTorchcam) return g * g * g;
+  const Doubles square = g * g;
+  const Doubles denominator = kVariant == kPaper ? 2.0 + g * sum : square * (2.0 + g * sum) + kGradCamEps;
+  const Doubles value = (kVariant == kPaper ? g : square * g) / denominator;
+  if (!kGuarded) return value;
+  const double guard = kVariant == kPaper ? kGuard : kGuard * kGradCamEps;
+  const Doubles size = denominator < 0.0 ? -denominator : denominator;
+  return size <= guard ? all(0.0) : value;
+}
+
+// Sums over four channels' positions of their terms. g [kLanes, positions], lane j of sum belongs to channel j.
+template <int kVariant, bool kGuarded, class T>
+DQ_FAST_INLINE Doubles weigh_channels(const T* g, Doubles sum, int64_t positions, Masks in_tail) {
+  const int64_t whole = positions - positions % kLanes;
+  Doubles part[kLanes] = {};
+  for (int64_t p = 0; p < whole; p += kLanes)
+    for (int j = 0; j < kLanes; ++j) part[j] += term<kVariant, kGuarded>(load(g + j * positions + p), all(sum[j]));
+  if (whole < positions)
+    for (int j = 0; j < kLanes; ++j)
+      part[j] += term<kVariant, kGuarded>(in_tail ? load(g + j * positions + whole) : all(0.0), all(sum[j]));
+  return sums_of(part);
 }
 
 // Adds four channels to the map. a [kLanes, positions], g the same or null (then gradients are `constant`); up to
@@ -160,17 +179,12 @@ DQ_FAST_INLINE void add_channels(const T* a, const T* g, Doubles constant, int64
     sum = sums_of(part);
   }
   Doubles weight;
-  if (g == nullptr) {
-    weight = static_cast<double>(positions) * term<kVariant>(constant, sum);
-  } else {
-    Doubles part[kLanes] = {};
-    for (int64_t p = 0; p < whole; p += kLanes)
-      for (int j = 0; j < kLanes; ++j) part[j] += term<kVariant>(load(g + j * positions + p), all(sum[j]));
-    if (whole < positions)
-      for (int j = 0; j < kLanes; ++j)
-        part[j] += term<kVariant>(in_tail ? load(g + j * positions + whole) : all(0.0), all(sum[j]));
-    weight = sums_of(part);
-  }
+  if (g == nullptr)
+    weight = static_cast<double>(positions) * term<kVariant, true>(constant, sum);
+  else if (none_negative(sum))
+    weight = weigh_channels<kVariant, false>(g, sum, positions, in_tail);
+  else
+    weight = weigh_channels<kVariant, true>(g, sum, positions, in_tail);
   for (int64_t p = 0; p < positions; p += kLanes) {
     Doubles total = load(map + p);
     for (int j = 0; j < kLanes; ++j) total += weight[j] * load(a + j * positions + p);
@@ -201,33 +215,60 @@ DQ_FAST_INLINE void map_channels_first(const T* a, const T* g, const double* con
   add_channels<kVariant, T>(last_a, g ? last_g : nullptr, last_constant, positions, map);
 }
 
-// Sums over kCount positions of kLanes channels from k on; the last, partial vector reads no further than `channels`.
-template <int kVariant, int kCount, class T>
-DQ_FAST_INLINE void add_positions(const T* a, const T* g, int64_t channels, double* sums, double* weights) {
-  for (int64_t k = 0; k < channels; k += kLanes) {
-    const int64_t left = channels - k;
-    Doubles total = load((g ? weights : sums) + k);
-    const Doubles sum = load(sums + k);
-    for (int j = 0; j < kCount; ++j) {
-      const T* x = (g ? g : a) + j * channels + k;
-      const Doubles v = left >= kLanes ? load(x) : load_first(x, left);
-      total += g ? term<kVariant>(v, sum) : v;
-    }
-    store(total, (g ? weights : sums) + k);
+// A vector of channels; the last, partial one reads no further than the n that are left.
+template <bool kPartial, class T>
+DQ_FAST_INLINE Doubles load_channels(const T* x, int64_t n) {
+  if (kPartial) return load_first(x, n);
+  return load(x);
+}
+
+// What is summed over positions: the numbers themselves, or their terms of the weight.
+enum Summand { kNumbers, kTerms, kGuardedTerms };
+
+// totals[k ..] += summands of kCount positions x [kCount, c], given the channels' sums.
+template <int kVariant, int kSummand, int kCount, bool kPartial, class T>
+DQ_FAST_INLINE void add_positions_at(const T* x, int64_t k, int64_t channels, const double* sums, double* totals) {
+  Doubles total = load(totals + k);
+  const Doubles sum = load(sums + k);
+  for (int j = 0; j < kCount; ++j) {
+    const Doubles v = load_channels<kPartial>(x + j * channels + k, channels - k);
+    if (kSummand == kNumbers)
+      total += v;
+    else
+      total += term<kVariant, kSummand == kGuardedTerms>(v, sum);
   }
+  store(total, totals + k);
+}
+
+template <int kVariant, int kSummand, int kCount, class T>
+DQ_FAST_INLINE void add_positions(const T* x, int64_t channels, const double* sums, double* totals) {
+  int64_t k = 0;
+  for (; k + kLanes <= channels; k += kLanes)
+    add_positions_at<kVariant, kSummand, kCount, false>(x, k, channels, sums, totals);
+  if (k < channels) add_positions_at<kVariant, kSummand, kCount, true>(x, k, channels, sums, totals);
+}
+
+template <int kVariant, int kSummand, class T>
+DQ_FAST_INLINE void add_all_positions(const T* x, int64_t positions, int64_t channels, const double* sums,
+                                      double* totals) {
+  int64_t p = 0;
+  for (; p + kLanes <= positions; p += kLanes)
+    add_positions<kVariant, kSummand, kLanes>(x + p * channels, channels, sums, totals);
+  for (; p < positions; ++p) add_positions<kVariant, kSummand, 1>(x + p * channels, channels, sums, totals);
 }
 
 // map[0 .. kCount) = weights . a, for kCount positions
 template <int kCount, class T>
 DQ_FAST_INLINE void dot_positions(const T* a, const double* weights, int64_t channels, double* map) {
   Doubles part[kLanes] = {};
-  for (int64_t k = 0; k < channels; k += kLanes) {
-    const int64_t left = channels - k;
+  int64_t k = 0;
+  for (; k + kLanes <= channels; k += kLanes) {
     const Doubles w = load(weights + k);
-    for (int j = 0; j < kCount; ++j) {
-      const T* x = a + j * channels + k;
-      part[j] += w * (left >= kLanes ? load(x) : load_first(x, left));
-    }
+    for (int j = 0; j < kCount; ++j) part[j] += w * load(a + j * channels + k);
+  }
+  if (k < channels) {
+    const Doubles w = load(weights + k);
+    for (int j = 0; j < kCount; ++j) part[j] += w * load_first(a + j * channels + k, channels - k);
   }
   const Doubles dots = sums_of(part);
   for (int j = 0; j < kCount; ++j) map[j] = dots[j];
@@ -237,31 +278,25 @@ DQ_FAST_INLINE void dot_positions(const T* a, const double* weights, int64_t cha
 template <int kVariant, class T>
 DQ_FAST_INLINE void map_channels_last(const T* a, const T* g, const double* constant, int64_t channels,
                                       int64_t positions, double* map, double* sums, double* weights) {
-  const int64_t whole = positions - positions % kLanes;
-  const T* none = nullptr;
   std::fill_n(sums, padded(channels), 0.0);
   std::fill_n(weights, padded(channels), 0.0);
-  if (kVariant != kTorchcam) {
-    int64_t p = 0;
-    for (; p < whole; p += kLanes)
-      add_positions<kVariant, kLanes>(a + p * channels, none, channels, sums, weights);
-    for (; p < positions; ++p) add_positions<kVariant, 1>(a + p * channels, none, channels, sums, weights);
-  }
-  if (g == nullptr) {
+  if (kVariant != kTorchcam) add_all_positions<kVariant, kNumbers>(a, positions, channels, sums, sums);
+  bool guarded = false;
+  for (int64_t k = 0; k < channels; k += kLanes) guarded |= !none_negative(load(sums + k));
+  if (g != nullptr && guarded) {
+    add_all_positions<kVariant, kGuardedTerms>(g, positions, channels, sums, weights);
+  } else if (g != nullptr) {
+    add_all_positions<kVariant, kTerms>(g, positions, channels, sums, weights);
+  } else {
     const double times = static_cast<double>(positions);
     for (int64_t k = 0; k < channels; k += kLanes) {
       const int64_t left = channels - k;
       const Doubles gradient = left >= kLanes ? load(constant + k) : load_first(constant + k, left);
-      store(times * term<kVariant>(gradient, load(sums + k)), weights + k);
+      store(times * term<kVariant, true>(gradient, load(sums + k)), weights + k);
     }
-  } else {
-    int64_t p = 0;
-    for (; p < whole; p += kLanes)
-      add_positions<kVariant, kLanes>(none, g + p * channels, channels, sums, weights);
-    for (; p < positions; ++p) add_positions<kVariant, 1>(none, g + p * channels, channels, sums, weights);
   }
   int64_t p = 0;
-  for (; p < whole; p += kLanes) dot_positions<kLanes>(a + p * channels, weights, channels, map + p);
+  for (; p + kLanes <= positions; p += kLanes) dot_positions<kLanes>(a + p * channels, weights, channels, map + p);
   for (; p < positions; ++p) dot_positions<1>(a + p * channels, weights, channels, map + p);
 }
 
@@ -372,10 +407,10 @@ void to_double(const void* from, int dtype, int64_t n, double* to) {
 
 }  // namespace
 
-void patch_scores_cpu(const void* activations, int activation_dtype, int64_t activation_stride, const void* gradients,
+void patch_scores(const void* activations, int activation_dtype, int64_t activation_stride, const void* gradients,
                       int gradient_dtype, int64_t gradient_stride, bool constant_gradients, bool channels_last,
                       int variant, float* scores, int64_t batch, int64_t channels, int64_t height, int64_t width,
-                      int64_t rows, int64_t cols) {
+                      int64_t rows, int64_t cols, int threads) {
   if (batch == 0) return;
   const std::vector<double> resize_rows = resize_matrix(height, rows);
   const std::vector<double> resize_cols = resize_matrix(width, cols);
@@ -409,11 +444,8 @@ void patch_scores_cpu(const void* activations, int activation_dtype, int64_t act
   else
     score = choose_variant<Half>(variant);
 
-  int threads = 1;
-#ifdef _OPENMP
-  if (batch * channels * height * width >= kParallelFloats)
-    threads = static_cast<int>(std::min<int64_t>(omp_get_max_threads(), batch));
-#endif
+  if (batch * channels * height * width < kParallelFloats) threads = 1;
+  threads = static_cast<int>(std::min<int64_t>(threads, batch));
   const int64_t per_thread = scratch_doubles(job);
   std::vector<double> scratch(static_cast<size_t>(threads * per_thread));
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)

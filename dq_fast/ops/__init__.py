@@ -1,7 +1,8 @@
 """The kernels, as torch ops: each has a definition in torch that serves everywhere, and native code where that is faster."""
 
 from dq_fast.ops.graph_cut import graph_cut_bins, graph_cut_greedy
+from dq_fast.ops.patch_scores import patch_scores
 from dq_fast.ops.registry import Backend, backends
 from dq_fast.ops.row_sums import cosine_row_sums
 
-__all__ = ["Backend", "backends", "cosine_row_sums", "graph_cut_bins", "graph_cut_greedy"]
+__all__ = ["Backend", "backends", "cosine_row_sums", "graph_cut_bins", "graph_cut_greedy", "patch_scores"]

@@ -149,8 +149,10 @@ def native_cpu(activations: Tensor, gradients: Tensor, rows: int, cols: int, var
     """The compiled kernel; no copy of contiguous or channels-last tensors, nor of views that only skip
     between images (a token model's patch tokens without its class token)."""
     batch, channels, height, width = activations.shape
-    channels_last = _dense(activations, channels_last=True) and not _dense(activations, channels_last=False)
-    activations = _as_dense(activations, channels_last)
+    channels_last = False
+    if not activations.is_contiguous():  # asked first: it is the usual case, and the quickest question
+        channels_last = _dense(activations, channels_last=True) and not _dense(activations, channels_last=False)
+        activations = _as_dense(activations, channels_last)
     constant = gradients.dim() == 2
     if constant:
         gradients = gradients.contiguous()
@@ -158,12 +160,13 @@ def native_cpu(activations: Tensor, gradients: Tensor, rows: int, cols: int, var
         if gradients.dtype != activations.dtype:
             wide = torch.promote_types(gradients.dtype, activations.dtype)
             gradients, activations = gradients.to(wide), activations.to(wide)
-        gradients = _as_dense(gradients, channels_last)
-    scores = torch.empty((batch, rows, cols), dtype=torch.float32, device=activations.device)
+        if channels_last or not gradients.is_contiguous():
+            gradients = _as_dense(gradients, channels_last)
+    scores = torch.empty((batch, rows, cols), dtype=torch.float32)
     native.module("cpu").patch_scores(
         activations.data_ptr(), _DTYPES[activations.dtype], activations.stride(0),
         gradients.data_ptr(), _DTYPES[gradients.dtype], gradients.stride(0), constant, channels_last,
-        variant, scores.data_ptr(), batch, channels, height, width, rows, cols,
+        variant, scores.data_ptr(), batch, channels, height, width, rows, cols, torch.get_num_threads(),
     )  # fmt: skip
     return scores
 
