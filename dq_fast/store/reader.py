@@ -7,6 +7,7 @@ import itertools
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,7 @@ class PackedStore:
             raise InputError(f"heights and widths in {name} must be at least 1")
         text = arrays["id_bytes"].tobytes()
         try:
-            self.ids = [text[a:b].decode() for a, b in itertools.pairwise(offsets.tolist())]
+            self.ids: Sequence[str] = [text[a:b].decode() for a, b in itertools.pairwise(offsets.tolist())]
         except UnicodeDecodeError as error:
             raise InputError(f"id_bytes in {name} must be UTF-8: {error}") from None
         if len(set(self.ids)) != n:
@@ -238,21 +239,20 @@ class PackedStore:
             )
         content = parse_npy(self._load(shard.key, path), "|u1", str(path))
         grids = self._grids[self._first[number] : self._first[number + 1]]
-        ends = SEED_BYTES + np.cumsum(-(-grids // 8))
-        if len(content) != ends[-1]:
-            raise InputError(f"{path} must hold a seed and masks of {ends[-1]} bytes, got {len(content)}")
-        counts, positions = [], []
-        for grid, end in zip(grids, ends, strict=True):
-            bits = np.unpackbits(content[end - -(-grid // 8) : end], bitorder="little")
-            kept = np.flatnonzero(bits)
-            if not len(kept) or kept[-1] >= grid:
-                raise InputError(f"{path} must keep from 1 to {grid} patches of every image, with no bits behind them")
-            counts.append(len(kept))
-            positions.append(kept)
-        if sum(counts) != shard.patches:
-            raise InputError(f"{path} must keep {shard.patches} patches as the manifest says, got {sum(counts)}")
+        masks = -(-grids // 8)
+        if len(content) != SEED_BYTES + masks.sum():
+            raise InputError(f"{path} must hold {SEED_BYTES + masks.sum()} bytes, seed and masks, got {len(content)}")
+        bits = np.flatnonzero(np.unpackbits(content[SEED_BYTES:], bitorder="little"))
+        first_bits = 8 * np.cumsum([0, *masks[:-1]])
+        image = np.searchsorted(first_bits, bits, side="right") - 1
+        positions = bits - first_bits[image]
+        counts = np.bincount(image, minlength=len(grids))
+        if (positions >= grids[image]).any() or not counts.all():
+            raise InputError(f"{path} must keep at least one patch of every image, and none outside of it")
+        if len(positions) != shard.patches:
+            raise InputError(f"{path} must keep {shard.patches} patches as the manifest says, got {len(positions)}")
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return content[:SEED_BYTES].tobytes(), starts, np.concatenate(positions).astype(np.int64)
+        return content[:SEED_BYTES].tobytes(), starts, positions.astype(np.int64)
 
 
 def _reopen(kind: type[PackedStore], path: Path, options: dict[str, Any]) -> PackedStore:
