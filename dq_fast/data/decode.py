@@ -12,6 +12,7 @@ What is done with images that are not plain 8-bit RGB:
 
 from __future__ import annotations
 
+import functools
 import io
 
 import numpy as np
@@ -20,10 +21,11 @@ from PIL import Image, UnidentifiedImageError
 from dq_fast.errors import BadImageError
 
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn of decompression bombs: 256 MiB as RGB
-# Formats that are images and nothing else. Pillow would also run Ghostscript for EPS, and decode videos' stills.
-FORMATS = (
-    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF", "ICO", "PCX", "SGI", "QOI"),
-    "MPO",
+# Formats that are images and nothing else: for EPS, say, Pillow would run Ghostscript. TGA comes last since it has no
+# mark of its own to be known by.
+_FORMATS = (
+    *("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "PCX", "SGI", "QOI"),
+    "TGA",
 )
 EXTENSIONS = frozenset(
     (
@@ -42,6 +44,7 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ALPHA_MODES = ("LA", "La", "PA", "RGBA", "RGBa")
 _WHITE = (255, 255, 255, 255)
 
 
@@ -54,7 +57,7 @@ def decode_image(data: bytes, id: str) -> np.ndarray:
     if not data:
         raise BadImageError(id, "it is empty (0 bytes)")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=_formats()) as image:
             width, height = image.size
             if width < 1 or height < 1:
                 raise BadImageError(id, f"it has no pixels ({width} × {height})")
@@ -71,6 +74,13 @@ def decode_image(data: bytes, id: str) -> np.ndarray:
     except Exception as error:  # noqa: BLE001 - decoders of broken files raise anything: struct.error, SyntaxError, …
         text = " ".join(str(error).split()) or type(error).__name__
         raise BadImageError(id, text if isinstance(error, OSError) else f"{type(error).__name__}: {text}") from None
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of the formats that this Pillow knows."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -98,7 +108,7 @@ def _rgb(image: Image.Image, id: str) -> Image.Image:
     if mode in ("I", "F"):
         kind = "32-bit integers" if mode == "I" else "floats"
         raise BadImageError(id, f"its pixels are {kind}, which have no defined white; save it with 8 or 16 bits")
-    if image.has_transparency_data:
+    if mode in _ALPHA_MODES or "transparency" in image.info or (image.palette and image.palette.mode.endswith("A")):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, _WHITE), image)
     return image.convert("RGB")

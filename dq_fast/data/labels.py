@@ -36,7 +36,7 @@ def number_labels(
     every = [*values, *extra]
     texts = any(isinstance(value, str) for value in every)
     for i, value in enumerate(values):
-        _check(value, texts, where(i))
+        _check(value, texts, where, i)
     if texts:
         found = sorted({value for value in every if isinstance(value, str)})
         names = list(class_names) if class_names is not None else found
@@ -63,15 +63,15 @@ def number_labels(
     return labels, [str(k) for k in range(count)]
 
 
-def _check(value: Any, texts: bool, place: str) -> None:
+def _check(value: Any, texts: bool, where: Callable[[int], str], i: int) -> None:
     if value is None or (isinstance(value, str) and not value):
-        raise InputError(f"label of {place} is missing: every image needs a label")
+        raise InputError(f"label of {where(i)} is missing: every image needs a label")
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (str, int, np.integer)):
-        raise InputError(f"label of {place} must be an integer or a text, got {value!r} ({type(value).__name__})")
+        raise InputError(f"label of {where(i)} must be an integer or a text, got {value!r} ({type(value).__name__})")
     if texts != isinstance(value, str):
-        raise InputError(f"labels must be all integers or all texts, but {place} has {value!r}")
+        raise InputError(f"labels must be all integers or all texts, but {where(i)} has {value!r}")
     if not isinstance(value, str) and value < 0:
-        raise InputError(f"label of {place} must be 0 or more, got {value} (unlabelled?): every image needs a label")
+        raise InputError(f"label of {where(i)} must be 0 or more, got {value} (unlabelled?): every image needs a label")
 
 
 def check_unique(ids: Sequence[str], spec: str, what: str = "ids") -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dq_fast.data import arrays, cifar, imagefolder, parquet, webdataset
 from dq_fast.data.source import Source
-from dq_fast.data.splits import canonical, choose
+from dq_fast.data.splits import canonical, choose, offered_splits
 from dq_fast.errors import InputError
 
 KINDS = ("imagefolder", "cifar", "parquet", "webdataset", "npz")
@@ -51,8 +51,11 @@ def open_source(
     Raises:
         InputError: nothing is there, it is none of the known kinds, it has no such split or no labels.
     """
-    found = _find(spec, image_column, label_column)
-    return found.open(choose(found.splits, split, found.spec))
+    try:
+        found = _find(spec, image_column, label_column)
+        return found.open(choose(found.splits, split, found.spec))
+    except OSError as error:
+        raise InputError(f"{spec} cannot be read: {error.strerror or error} ({error.filename})") from None
 
 
 def has_split(spec: str | os.PathLike[str], split: str) -> bool:
@@ -61,13 +64,18 @@ def has_split(spec: str | os.PathLike[str], split: str) -> bool:
     Raises:
         InputError: as `open_source`, where the spec itself stands for nothing.
     """
-    found = _find(spec, None, None)
+    try:
+        found = _find(spec, None, None)
+    except OSError as error:
+        raise InputError(f"{spec} cannot be read: {error.strerror or error} ({error.filename})") from None
     wanted = canonical(split)
     return wanted in found.splits or (not found.splits and wanted == "train")
 
 
 def _find(spec: str | os.PathLike[str], image_column: str | None, label_column: str | None) -> _Found:
     text = os.fspath(spec)
+    if not text:
+        raise InputError(f"source must not be empty; it is {ACCEPTED}")
     forced, _, rest = text.partition(":")
     kind = forced if forced in KINDS and rest else None
     path = Path(rest if kind else text).expanduser()
@@ -92,12 +100,12 @@ def _find(spec: str | os.PathLike[str], image_column: str | None, label_column: 
         files = parquet.find_files(path, text)
         return _Found(
             text,
-            tuple(s for s in files if s),
+            offered_splits(path, files),
             lambda split: parquet.open_parquet(path, files, text, split, image_column, label_column),
         )
     shards = webdataset.find_shards(path, text)
     return _Found(
-        text, tuple(s for s in shards if s), lambda split: webdataset.open_webdataset(path, shards, text, split)
+        text, offered_splits(path, shards), lambda split: webdataset.open_webdataset(path, shards, text, split)
     )
 
 

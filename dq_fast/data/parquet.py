@@ -42,12 +42,10 @@ class ParquetSource(Source):
         values: list[Any] = []
         paths: list[str | None] = []
         fallback: list[str] = []
-        where: list[str] = []
         for name, path in files:
             found = _column(path, columns.label)
             values += found
             fallback += [f"{name}/{row:07d}" for row in range(len(found))]
-            where.append(name)
             paths += _column(path, f"{columns.image}.path") if columns.has_path else [None] * len(found)
         if len(values) != self._blocks.rows:
             raise InputError(f"{spec}: {len(values)} labels for {self._blocks.rows} images; a file changed while read")

@@ -144,7 +144,8 @@ def held_out(ids: Sequence[str], labels: np.ndarray, fraction: float, seed: int)
 def usable_as_id(name: str) -> bool:
     """Whether a name that a data set brings may be an id: later stages name files after ids, so it must stay inside.
 
-    No absolute paths, no "..", no backslashes or control characters.
+    No absolute paths, no "..", no backslashes, no control characters, nothing that UTF-8 cannot write.
     """
-    parts = name.split("/")
-    return "\\" not in name and name.isprintable() and all(part not in ("", ".", "..") for part in parts)
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return False
+    return not any(c == "\\" or c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in name)

@@ -73,7 +73,7 @@ def shard_splits(path: Path, suffix: str) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
     for folder, split in _folders(path):
         for file in _files(folder, suffix):
-            told = split_in_name(file.name[: -len(suffix)])
+            told = split_in_name(_stem(file, suffix))
             groups.setdefault(split or (told[0] if told else ""), []).append(file)
     if "" in groups and len(groups) > 1:
         odd = groups[""][0].relative_to(path).as_posix()
@@ -83,6 +83,17 @@ def shard_splits(path: Path, suffix: str) -> dict[str, list[Path]]:
             f"{odd}: move those elsewhere, or give one file"
         )
     return {split: groups[split] for split in ("", *SPLITS) if split in groups}
+
+
+def offered_splits(path: Path, groups: dict[str, list[Path]]) -> tuple[str, ...]:
+    """Splits that `path` may be asked for, given the files by split.
+
+    Who names photos_test.parquet as a data set means that file: it is never taken for its sibling photos_train.parquet.
+    """
+    splits = tuple(split for split in groups if split)
+    if path.is_file() and splits and path not in groups.get("train", []):
+        return tuple(split for split in splits if split != "train")
+    return splits
 
 
 def _folders(path: Path) -> list[tuple[Path, str | None]]:
@@ -103,14 +114,18 @@ def _files(folder: Path, suffix: str) -> list[Path]:
     )
 
 
+def _stem(file: Path, suffix: str) -> str:
+    return file.name[: -len(suffix)] if file.name.lower().endswith(suffix) else file.name
+
+
 def _family(path: Path, suffix: str) -> dict[str, list[Path]]:
-    told = split_in_name(path.name[: -len(suffix)])
+    told = split_in_name(_stem(path, suffix))
     if told is None:
         return {"": [path]}
     split, template = told
     groups = {split: [path]}
     for file in _files(path.parent, suffix):
-        other = split_in_name(file.name[: -len(suffix)])
+        other = split_in_name(_stem(file, suffix))
         if other is not None and other[0] != split and other[1] == template:
             groups.setdefault(other[0], []).append(file)
     if len(groups) == 1:

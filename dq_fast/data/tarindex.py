@@ -16,7 +16,7 @@ from dq_fast.data.source import usable_as_id
 from dq_fast.errors import InputError
 
 _MAX_LABEL_BYTES = 16 << 20  # of a .cls or .json member; some data sets put captions and boxes into the latter
-_BLOCK = 512  # of a tar
+_TAIL_BYTES = 1 << 20  # zeros that end a tar are 10 KiB at most
 
 
 @dataclass
@@ -91,14 +91,11 @@ def _take(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, extension: 
 
 
 def _check_end(path: Path, tar: tarfile.TarFile, length: int) -> None:
-    """`tarfile` takes a broken header for the end; samples behind it must not vanish in silence."""
+    """`tarfile` takes a broken header for the end, and ignores appended tars: samples must not vanish in silence."""
     assert tar.fileobj is not None
     if tar.offset > length:
         raise InputError(f"{path} is cut off at byte {length}")
-    tar.fileobj.seek(max(tar.offset - _BLOCK, 0))
-    for _ in range(2):  # before or after the block that ended it, by Python's version
-        block = tar.fileobj.read(_BLOCK)
-        if block and len(block) == _BLOCK and not any(block):
-            return
-    if tar.offset < length:
-        raise InputError(f"{path} is broken at byte {tar.offset}: no member's header there")
+    tar.fileobj.seek(tar.offset)
+    tail = tar.fileobj.read(_TAIL_BYTES)
+    if any(tail):
+        raise InputError(f"{path} is broken at byte {tar.offset}: neither a member's header nor the end of the tar")

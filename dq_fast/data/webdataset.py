@@ -99,7 +99,7 @@ def open_webdataset(path: Path, shards: dict[str, list[Path]], spec: str, split:
     root = path if path.is_dir() else Path(os.path.commonpath([str(p.parent) for p in chosen + others]))
 
     def named(paths: list[Path]) -> list[tuple[str, Path]]:
-        return [(p.relative_to(root).as_posix()[: -len(_SUFFIX)], p) for p in paths]
+        return [(p.relative_to(root).as_posix().removesuffix(_SUFFIX), p) for p in paths]
 
     return WebDataset(spec, named(chosen), other_shards=named(others))
 
