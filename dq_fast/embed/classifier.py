@@ -212,8 +212,11 @@ def load_classifier(
         num_classes: width of the logits; None is what the network has by itself.
         weights: local file, safetensors or torch (read with weights_only).
         pretrained: let timm download weights.
-        input_size: (height, width), or one number for both; overrides the network's configuration (timm's, the weight file's, or 224
-            pixels and ImageNet's numbers; 32 pixels for the built-in networks).
+        input_size: (height, width), or one number for both. None: what the network's configuration says (timm's, or
+            the weight file's), or 224; 32 for the built-in networks.
+        mean: of the channels on the scale 0..1; None: the configuration's, or ImageNet's.
+        std: likewise.
+        interpolation: "bicubic" or "bilinear"; None: the configuration's, or bilinear.
         seed: of the random weights; torch's global generator stays as it was.
         device: "cpu", "cuda", "cuda:1", ...
 

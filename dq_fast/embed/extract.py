@@ -85,7 +85,7 @@ class Embedding:
             try:
                 # "c": changes stay in memory, and torch takes the array without a copy
                 mode = "c" if name in ("features", "logits") and 0 not in about["shapes"][name] else None
-                arrays[name] = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[call-overload]
+                arrays[name] = np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[arg-type]
             except FileNotFoundError:
                 raise InputError(f"there is no file {path}") from None
             except (ValueError, OSError) as error:
@@ -158,7 +158,7 @@ def embed(
         logits = np.empty((0, classifier.num_classes), dtype=np.float32)
     index = index[:done]
     return Embedding(
-        ids=[source.ids[i] for i in index],
+        ids=[source.ids[i] for i in index.tolist()],
         index=index,
         labels=np.asarray(source.labels, dtype=np.int64)[index],
         features=features[:done],

@@ -129,7 +129,9 @@ def train_classifier(
     Args:
         classifier: starts from its present weights.
         source: images and labels.
-        epochs, batch_size, lr: the recipe's fields most often set; ignored if `recipe` is given.
+        epochs: passes over the images; this and the next two are ignored if `recipe` is given.
+        batch_size: images an update; None is `default_batch_size`.
+        lr: peak of the learning rate; None is the recipe's.
         recipe: all fields.
         steps: number of updates, instead of `epochs` (the last epoch may then be cut short).
         seed: of order, augmentation and dropout.
@@ -154,7 +156,7 @@ def train_classifier(
     )
     n = len(images)
     if n == 0:
-        raise InputError(f"source {source.spec} must have at least one readable image to train on, got none")
+        raise InputError(f"{_name(source)} must have at least one readable image to train on, got none")
     if images.labels.min() < 0 or images.labels.max() >= classifier.num_classes:
         raise InputError(
             f"labels must lie in 0..{classifier.num_classes - 1}, the classifier's classes, "
@@ -225,7 +227,7 @@ def _run(
             if result.steps == total:
                 break
         if epoch_seen == 0:
-            raise InputError(f"source {images.source.spec} has no readable image any more")
+            raise InputError(f"{_name(images.source)} has no readable image any more")
         seen += epoch_seen
         entry: dict[str, Any] = {
             "epoch": epoch,
@@ -243,6 +245,10 @@ def _run(
     result.seconds = time.perf_counter() - started
 
 
+def _name(source: Source) -> str:
+    return f"source {getattr(source, 'spec', type(source).__name__)}"
+
+
 def schedule(step: int, total: int, warmup: int) -> float:
     """Factor of the learning rate at an update (from 0): linear rise over `warmup` updates, then half a cosine."""
     if step < warmup:
@@ -256,9 +262,7 @@ def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
     cuda = device.type == "cuda"
     devices = [device.index if device.index is not None else torch.cuda.current_device()] if cuda else []
     cudnn = torch.backends.cudnn
-    flags = cudnn.flags(
-        enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32
-    )
+    flags = cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=cudnn.allow_tf32)
     with torch.random.fork_rng(devices=devices), flags:
         torch.manual_seed(seed)
         yield

@@ -18,8 +18,8 @@ from dq_fast.progress import Progress, silent
 SMALL_SIDE = 64
 # Memory for images kept as uint8: all of CIFAR is 0.15 GB, ImageNet at 64 pixels 15.7 GB.
 CACHE_BYTES = 2 << 30
-# Random crops of large images: share of the area, and log of the aspect ratio, as is usual; the lower bound of the area is
-# mild because trainings here are short.
+# Random crops of large images: least share of the area (mild, because trainings here are short), and the largest
+# logarithm of the aspect ratio, as is usual.
 MIN_AREA, MAX_LOG_RATIO = 0.35, math.log(4 / 3)
 
 Batch = tuple[Tensor, Tensor]  # uint8 [b, h, w, 3], int64 [b]
@@ -86,10 +86,12 @@ class TrainingImages:
         self, source: Source, index: np.ndarray, size: int, transform: Callable[[np.ndarray], np.ndarray]
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         bad = BadImages(len(self.source), self.max_bad)
-        yield from read_batches(
-            source, index, batch_size=size, transform=transform, workers=self.workers, on_bad=bad
-        )
-        self.bad = bad.records()
+        try:
+            yield from read_batches(
+                source, index, batch_size=size, transform=transform, workers=self.workers, on_bad=bad
+            )
+        finally:
+            self.bad = bad.records()
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All images in source order, not augmented."""
@@ -103,7 +105,7 @@ class TrainingImages:
                 yield torch.from_numpy(np.stack(images)), torch.from_numpy(self.labels[positions])
 
     def shuffled(self, steps: int, *, pad: int, seed: Sequence[int]) -> Iterator[Batch]:
-        """One epoch: all images once in random order and augmented, in `steps` batches whose sizes differ by at most one.
+        """One epoch: all images once, in random order, augmented, in `steps` batches that differ by at most one image.
 
         Small images are shifted by up to `pad` pixels (zeros come in, as in the usual CIFAR recipe), large ones
         randomly cropped; both mirrored at random where the source allows it. `pad` < 0: no augmentation. `seed`
@@ -116,10 +118,10 @@ class TrainingImages:
         parts = np.array_split(order, steps)
         if self.cache is not None:
             for rows in parts:
-                images = self.cache[rows]
+                chosen = self.cache[rows]
                 if pad >= 0:
-                    images = shift_and_flip(images, rng, pad, self.source.hflip)
-                yield torch.from_numpy(images), torch.from_numpy(self.labels[self.index[rows]])
+                    chosen = shift_and_flip(chosen, rng, pad, self.source.hflip)
+                yield torch.from_numpy(chosen), torch.from_numpy(self.labels[self.index[rows]])
             return
         source: Source = self.source
         if pad >= 0:
@@ -148,7 +150,7 @@ def shift_and_flip(images: np.ndarray, rng: np.random.Generator, pad: int, flip:
     padded = np.zeros((b, h + 2 * pad, w + 2 * pad, 3), dtype=np.uint8)
     padded[:, pad : pad + h, pad : pad + w] = images
     offsets = rng.integers(0, 2 * pad + 1, size=(b, 2))
-    mirrored = (rng.random(b) < 0.5) & flip
+    mirrored = np.logical_and(rng.random(b) < 0.5, flip)
     out = np.empty_like(images)
     for i, ((y, x), mirror) in enumerate(zip(offsets.tolist(), mirrored.tolist(), strict=True)):
         window = padded[i, y : y + h, x : x + w]
@@ -179,10 +181,11 @@ class _Augmented(Source):
 
     def __init__(self, source: Source, classifier: Classifier, pad: int | None, seed: Sequence[int]) -> None:
         self.source, self.classifier, self.pad, self.seed = source, classifier, pad, list(seed)
-        self.kind, self.spec, self.hflip = source.kind, source.spec, source.hflip
+        self.hflip = source.hflip
         self.ids, self.labels, self.class_names = source.ids, source.labels, source.class_names
 
     def read(self, i: int) -> np.ndarray:
+        """Image i, resized and augmented."""
         image = self.source.read(i)
         rng = np.random.default_rng([*self.seed, i])
         if self.pad is not None:
@@ -192,7 +195,5 @@ class _Augmented(Source):
         return np.ascontiguousarray(image[:, ::-1]) if self.hflip and rng.random() < 0.5 else image
 
     def size_of(self, i: int) -> int:
+        """Bytes of the original."""
         return self.source.size_of(i)
-
-    def fingerprint(self) -> str:
-        return self.source.fingerprint()

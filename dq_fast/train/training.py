@@ -80,8 +80,10 @@ def train(
         train_source: a source, a store, or a subset of one.
         test_source: its classes must be among those of `train_source`; they are matched by name.
         model: a name for `load_classifier` (weights from `seed`), or a classifier, which is trained in place.
-        epochs, batch_size, lr: of the recipe (the paper's: SGD, 200 epochs, cosine); see `Recipe` for the defaults.
-        recipe: all of it; `epochs`, `batch_size` and `lr` are then ignored.
+        epochs: passes over the images (the paper: 200).
+        batch_size: images an update; None is `default_batch_size`.
+        lr: peak of the learning rate; None is the recipe's.
+        recipe: all of the recipe; `epochs`, `batch_size` and `lr` are then ignored.
         match_steps: number of images of the whole data set: a subset is trained with as many updates as the whole
             would be (and its batch size), so that small sets are not also trained less.
         seed: of initial weights, order and augmentation. The same seed gives the same result on the same machine and
@@ -89,7 +91,8 @@ def train(
         device: "cpu", "cuda", ...; None is the CPU, or where the given classifier is.
         input_size: (height, width) the network sees; None is the images' own for built-in networks where they are
             small and all of one size, and the model's otherwise.
-        weights, pretrained: start from these instead of random weights; see `load_classifier`.
+        weights: local file to start from instead of random weights; see `load_classifier`.
+        pretrained: start from weights that timm downloads.
         max_bad: share of unreadable images, of each source, that stops the run.
         workers: reading threads.
         progress: called with ("read", ...) and ("train", images done, images in all).
@@ -101,7 +104,7 @@ def train(
     recipe.check()
     test_labels = match_classes(train_source, test_source)
     if len(test_source) == 0:
-        raise InputError(f"test source {test_source.spec} must have at least one image, got none")
+        raise InputError("test source must have at least one image, got none")
     classifier = model if isinstance(model, Classifier) else None
     if classifier is None:
         assert isinstance(model, str)
