@@ -39,8 +39,8 @@
 namespace dq_fast {
 namespace {
 
-constexpr int kCellPixels = 16;        // the paper's patch: scores are means over 16 x 16 pixels of the upsampled map
-constexpr double kGradCamEps = 1e-6;   // as the grad-cam package
+constexpr int kCellPixels = 16;       // the paper's patch: scores are means over 16 x 16 pixels of the upsampled map
+constexpr double kGradCamEps = 1e-6;  // as the grad-cam package
 // Within this of the pole the 7th digit of S, which float32 activations don't have, decides even the sign of a weight
 // that may be 1e6 times the others': such a term is noise and counts as 0.
 constexpr double kGuard = 1e-6;
@@ -121,9 +121,9 @@ constexpr int64_t padded(int64_t n) { return (n + kLanes - 1) / kLanes * kLanes;
 
 struct Job {
   const void* activations;
-  const void* gradients;          // [batch, h, w, c] or [batch, c, h, w] like the activations; null where constant
+  const void* gradients;            // [batch, h, w, c] or [batch, c, h, w] like the activations; null where constant
   const double* channel_gradients;  // [batch, c]; null where the gradients vary over the map
-  float* scores;                  // [batch, rows, cols]
+  float* scores;                    // [batch, rows, cols]
   int64_t activation_stride, gradient_stride;  // elements from image to image
   int64_t channels, height, width, rows, cols;
   int variant;
@@ -211,7 +211,8 @@ DQ_FAST_INLINE void map_channels_first(const T* a, const T* g, const double* con
   std::memcpy(last_a, a + k * positions, left);
   if (g != nullptr) std::memcpy(last_g, g + k * positions, left);
   Doubles last_constant = all(0.0);
-  if (constant != nullptr) std::memcpy(&last_constant, constant + k, static_cast<size_t>(channels - k) * sizeof(double));
+  if (constant != nullptr)
+    std::memcpy(&last_constant, constant + k, static_cast<size_t>(channels - k) * sizeof(double));
   add_channels<kVariant, T>(last_a, g ? last_g : nullptr, last_constant, positions, map);
 }
 
@@ -408,9 +409,9 @@ void to_double(const void* from, int dtype, int64_t n, double* to) {
 }  // namespace
 
 void patch_scores(const void* activations, int activation_dtype, int64_t activation_stride, const void* gradients,
-                      int gradient_dtype, int64_t gradient_stride, bool constant_gradients, bool channels_last,
-                      int variant, float* scores, int64_t batch, int64_t channels, int64_t height, int64_t width,
-                      int64_t rows, int64_t cols, int threads) {
+                  int gradient_dtype, int64_t gradient_stride, bool constant_gradients, bool channels_last, int variant,
+                  float* scores, int64_t batch, int64_t channels, int64_t height, int64_t width, int64_t rows,
+                  int64_t cols, int threads) {
   if (batch == 0) return;
   const std::vector<double> resize_rows = resize_matrix(height, rows);
   const std::vector<double> resize_cols = resize_matrix(width, cols);

@@ -146,8 +146,11 @@ def fake(activations: Tensor, gradients: Tensor, rows: int, cols: int, variant: 
 
 
 def native_cpu(activations: Tensor, gradients: Tensor, rows: int, cols: int, variant: int) -> Tensor:
-    """The compiled kernel; no copy of contiguous or channels-last tensors, nor of views that only skip
-    between images (a token model's patch tokens without its class token)."""
+    """The compiled kernel.
+
+    It reads contiguous and channels-last tensors where they lie, and views that only skip between images (a token
+    model's patch tokens without its class token).
+    """
     batch, channels, height, width = activations.shape
     channels_last = False
     if not activations.is_contiguous():  # asked first: it is the usual case, and the quickest question

@@ -13,7 +13,7 @@ _ROUNDING = 1e-9  # 10 * (1 - 0.3) is 7 patches, not the 6.999... of binary frac
 
 
 def patch_grid(height: int, width: int, patch: int) -> tuple[int, int]:
-    """(rows, cols) of patches of `patch` x `patch` pixels that cover an image; the last ones may reach over its edge."""
+    """(rows, cols) of patches of `patch` x `patch` pixels that cover an image; the last may reach over its edge."""
     for name, value in (("height", height), ("width", width), ("patch", patch)):
         if value < 1:
             raise InputError(f"{name} must be at least 1 pixel, got {value}")
@@ -40,6 +40,6 @@ def check_drop(drop: float) -> None:
 
 
 def keep_top(scores: Tensor, count: int) -> Tensor:
-    """Positions int64 [b, count], ascending, of each row's `count` highest scores [b, P]; among equals the lowest first."""
+    """Positions int64 [b, count], ascending, of each row's `count` highest scores [b, P]; of equals the lowest."""
     order = torch.sort(scores, dim=1, descending=True, stable=True).indices
     return order[:, :count].sort(dim=1).values

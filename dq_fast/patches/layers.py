@@ -122,7 +122,7 @@ def _vision_transformer(model: nn.Module) -> str | None:
 
 
 def _as_map(model: nn.Module, images: Tensor, calls: list[_Call], k: int, *, strict: bool) -> MapLayer | None:
-    """Call k as a place of a map, or None where it is none; strict: only where the layers after it take its channels."""
+    """Call k as a place of a map, or None where it is none; strict: only if the layers after it take its channels."""
     call = calls[k]
     widths = set(_widths(calls[k + 1 :]))
     linears = [after.module for after in calls[k + 1 :] if isinstance(after.module, nn.Linear)]

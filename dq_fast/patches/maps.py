@@ -22,7 +22,7 @@ from dq_fast.patches.layers import MapLayer, find_layers
 logger = logging.getLogger(__name__)
 
 PROBE_IMAGES = 2  # enough to tell the batch from other dimensions
-PROBE_SCALE = 100.0  # the made-up map's spread: its means then pass the limits of ReLU, ReLU6 and the like on both sides
+PROBE_SCALE = 100.0  # the made-up map's spread: its means then pass the limits of ReLU6 and the like on both sides
 HALF_GRADIENT_SCALE = 1024.0  # a power of two, exact: keeps float16 gradients of a large map out of the subnormals
 _PROBE_TOLERANCE = 1e-5  # of float32 means of a few thousand numbers; half precisions: a few of their own steps
 
@@ -54,8 +54,10 @@ class Plan:
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in evaluation mode for a while, and then in the mode it was in; by the flag alone, so that models
-    that do more in `train()` are left alone."""
+    """Every module in evaluation mode for a while, and then in the mode it was in.
+
+    By the flag alone: models that do more in `train()` are left as they are.
+    """
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False
@@ -89,7 +91,7 @@ def make_plan(model: nn.Module, images: Tensor, layer: str | None) -> Plan:
                 f"model must have a map that its logits depend on, got none (tried {candidates[0].name!r} and "
                 f"{len(candidates) - 1} more); give the layer's dotted name as layer="
             )
-    logger.debug("map of %s, %s %s, closed form: %s", plan.layer.name, plan.layer.layout, plan.layer.grid, plan.closed_form)
+    logger.debug("map: %s %s %s, closed form: %s", candidate.name, candidate.layout, candidate.grid, plan.closed_form)
     return plan
 
 

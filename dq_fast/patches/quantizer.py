@@ -83,7 +83,8 @@ class PixelQuantizer:
         rows, cols = self.grid or patch_grid(height, width, default_patch(height, width))
         count = kept_count(rows * cols, self.drop)
         if len(images) == 0:
-            return images.new_empty((0, rows * cols), dtype=torch.float32), images.new_empty((0, count), dtype=torch.int64)
+            nothing = images.new_empty((0, rows * cols), dtype=torch.float32)
+            return nothing, keep_top(nothing, count)
         scores = self._score(self.maps(images, labels), (rows, cols)).to(images.device)
         return scores, keep_top(scores, count)
 
@@ -143,7 +144,7 @@ class PixelQuantizer:
         if bool(bad.any()):
             raise InputError(
                 f"images must give finite activations and gradients, got NaN or infinity for {int(bad.sum())} of "
-                f"{len(scores)}, first at position {int(bad.nonzero()[0, 0])} of the batch; look at their values and the model's"
+                f"{len(scores)} (first: number {int(bad.nonzero()[0, 0])}); look at their values and the model's weights"
             )
         return scores
 

@@ -1,0 +1,290 @@
+"""patch_scores against an independent GradCAM++ in float64, written as loops over the formulas."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+import dq_fast as dq
+from dq_fast.ops import registry
+from dq_fast.ops.patch_scores import VARIANTS, definition, fake, resize_matrix
+
+SHAPES = [  # batch, channels, h, w, rows, cols
+    (2, 8, 7, 7, 14, 14),
+    (3, 5, 4, 6, 3, 8),
+    (1, 1, 1, 1, 2, 3),
+    (2, 7, 14, 10, 5, 4),  # grid smaller than the map
+    (2, 4, 9, 3, 1, 1),
+    (1, 13, 1, 5, 4, 2),
+    (4, 66, 3, 3, 8, 8),
+    (2, 3, 40, 40, 2, 2),  # map finer than 16 pixels a cell
+]
+
+
+def independent(activations, gradients, grid, variant):
+    """float64 [b, rows, cols] by the definitions of REFERENCE.md, sections 1 and 3, with torch's own resizing."""
+    a = activations.double().numpy()
+    batch, channels, h, w = a.shape
+    g = gradients.double().numpy()
+    if g.ndim == 2:
+        g = np.broadcast_to(g[:, :, None, None], a.shape)
+    maps = np.zeros((batch, h, w))
+    for i in range(batch):
+        for k in range(channels):
+            s = a[i, k].sum()
+            weight = 0.0
+            for y in range(h):
+                for x in range(w):
+                    d = g[i, k, y, x]
+                    if d <= 0:
+                        continue
+                    if variant == "torchcam":
+                        weight += d**3
+                    elif variant == "paper":
+                        weight += d * d**2 / (2 * d**2 + s * d**3)
+                    else:
+                        weight += d * d**2 / (2 * d**2 + s * d**3 + 1e-6)
+            maps[i] += weight * a[i, k]
+    attention = torch.from_numpy(np.maximum(maps, 0))[:, None]
+    big = F.interpolate(attention, size=(16 * grid[0], 16 * grid[1]), mode="bilinear", align_corners=False)
+    return F.avg_pool2d(big, 16)[:, 0]
+
+
+def case(shape, *, signed, constant, seed=0, scale=0.1):
+    batch, channels, h, w, rows, cols = shape
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.randn(batch, channels, h, w, generator=generator)
+    g = torch.randn((batch, channels) if constant else a.shape, generator=generator) * scale
+    return (a if signed else a.relu()), g, (rows, cols)
+
+
+def close(found, expected, tolerance=2e-6):
+    scale = expected.abs().amax().clamp(min=1e-300)
+    assert found.dtype == torch.float32
+    assert ((found.double() - expected).abs() / scale).max() < tolerance
+
+
+@pytest.mark.parametrize(("size", "cells"), [(7, 14), (1, 3), (4, 3), (14, 5), (40, 2), (3, 1), (5, 5)])
+def test_resize_matrix_is_upsampling_then_averaging(size, cells):
+    lines = torch.randn(6, size, dtype=torch.float64)
+    big = F.interpolate(lines[:, None], size=16 * cells, mode="linear", align_corners=False)
+    assert (lines @ resize_matrix(size, cells).T - F.avg_pool1d(big, 16)[:, 0]).abs().max() < 1e-12
+
+
+def test_resize_matrix_of_7_by_7_is_the_papers_224():
+    maps = torch.rand(3, 7, 7, dtype=torch.float64)
+    resize = resize_matrix(7, 14)
+    paper = F.avg_pool2d(F.interpolate(maps[:, None], size=224, mode="bilinear", align_corners=False), 16)[:, 0]
+    official = F.interpolate(maps[:, None], size=14, mode="bilinear", align_corners=False)[:, 0]
+    assert (resize @ maps @ resize.T - paper).abs().max() < 1e-12
+    assert (resize @ maps @ resize.T - official).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("constant", [False, True], ids=["full", "constant"])
+@pytest.mark.parametrize("signed", [False, True], ids=["relu", "signed"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_equals_independent(shape, signed, constant, variant):
+    a, g, grid = case(shape, signed=signed, constant=constant)
+    expected = independent(a, g, grid, variant)
+    close(dq.ops.patch_scores(a, g, grid, variant=variant), expected)
+    close(definition(a, g, *grid, VARIANTS[variant]), expected)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("constant", [False, True], ids=["full", "constant"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_dtypes(dtype, constant, variant):
+    a, g, grid = case((3, 11, 5, 6, 4, 7), signed=True, constant=constant)
+    a, g = a.to(dtype), g.to(dtype)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = a.contiguous(memory_format=layout)
+        close(dq.ops.patch_scores(x, g, grid, variant=variant), independent(a, g, grid, variant))
+
+
+def test_every_half_is_read_right():
+    values = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    values = values[values.isfinite()].reshape(-1, 1, 1, 1)
+    found = dq.ops.patch_scores(values, torch.ones(len(values), 1), (1, 1), variant="torchcam").flatten()
+    assert torch.equal(found, values.flatten().float().relu())
+    values = torch.arange(1 << 16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    values = values[values.isfinite()].reshape(-1, 1, 1, 1)
+    found = dq.ops.patch_scores(values, torch.ones(len(values), 1), (1, 1), variant="torchcam").flatten()
+    assert torch.equal(found, values.flatten().float().relu())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("constant", [False, True], ids=["full", "constant"])
+def test_memory_orders(constant, variant):
+    a, g, grid = case((3, 10, 5, 6, 4, 7), signed=False, constant=constant)
+    expected = independent(a, g, grid, variant)
+    nhwc = torch.channels_last
+    wide = torch.randn(3, 10, 5, 9)
+    wide[..., :6] = a
+    tokens = torch.randn(3, 1 + 30, 10)  # a class token before the patches
+    tokens[:, 1:] = a.flatten(2).transpose(1, 2)
+    orders = {
+        "channels last": a.contiguous(memory_format=nhwc),
+        "rows with gaps": wide[..., :6],
+        "transposed": a.transpose(2, 3).contiguous().transpose(2, 3),
+        "tokens": tokens[:, 1:].unflatten(1, (5, 6)).permute(0, 3, 1, 2),
+        "every second image": a.repeat_interleave(2, 0)[::2],
+    }
+    for name, x in orders.items():
+        for gradients in [g] if constant else [g, g.contiguous(memory_format=nhwc)]:
+            found = dq.ops.patch_scores(x, gradients, grid, variant=variant)
+            assert torch.equal(x, a), name
+            close(found, expected)
+    gradients = g[:1].expand_as(g)
+    close(dq.ops.patch_scores(a, gradients, grid, variant=variant), independent(a, gradients, grid, variant))
+
+
+def test_mixed_dtypes():
+    a, g, grid = case((2, 6, 4, 4, 3, 3), signed=False, constant=False)
+    half = a.bfloat16()
+    close(dq.ops.patch_scores(half, g, grid), independent(half, g, grid, "paper"))
+    close(dq.ops.patch_scores(half, g[:, :, 0, 0], grid), independent(half, g[:, :, 0, 0], grid, "paper"))
+    close(dq.ops.patch_scores(a, g.double(), grid), independent(a, g, grid, "paper"))
+
+
+def test_empty():
+    assert dq.ops.patch_scores(torch.rand(0, 4, 3, 3), torch.rand(0, 4), (2, 5)).shape == (0, 2, 5)
+    assert dq.ops.patch_scores(torch.rand(0, 4, 3, 3), torch.rand(0, 4, 3, 3), (2, 5)).shape == (0, 2, 5)
+    assert torch.equal(dq.ops.patch_scores(torch.rand(2, 0, 3, 3), torch.rand(2, 0), (2, 5)), torch.zeros(2, 2, 5))
+    a = torch.rand(2, 4, 3, 3)
+    assert torch.equal(dq.ops.patch_scores(a, -torch.rand(2, 4), (2, 2)), torch.zeros(2, 2, 2))
+    assert torch.equal(dq.ops.patch_scores(torch.zeros_like(a), torch.rand(2, 4), (2, 2)), torch.zeros(2, 2, 2))
+
+
+@pytest.mark.parametrize("scale", [1e-5, 1e-12, 1e-20, 1e4])
+@pytest.mark.parametrize("constant", [False, True])
+def test_paper_does_not_underflow(scale, constant):
+    a, g, grid = case((2, 8, 4, 4, 4, 4), signed=False, constant=constant, scale=scale)
+    found = dq.ops.patch_scores(a, g, grid)
+    small = dq.ops.patch_scores(a.double(), g.double(), grid)
+    assert found.max() > 0
+    close(found, small.double())
+    if scale < 1e-4:  # there w is half of relu(g): the scores scale with it, to first order
+        once = dq.ops.patch_scores(a.double(), g.double() * (1e-5 / scale), grid)
+        close(found, once.double() * (scale / 1e-5), 1e-3)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pole_of_signed_activations(layout, constant):
+    a = torch.zeros(1, 6, 2, 2)
+    a[0, :, 0, 0] = torch.tensor([-2.0, -2.0 + 1e-7, -2.5, -1.0, 3.0, -2.0])  # S of each channel
+    a[0, :, 1, 1] = 0
+    g = torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0, -1.0]])  # 2 + g S: 0, 1e-7, -0.5, 1, 5, and a gradient below 0
+    weight = torch.tensor([0, 0, -2.0, 1.0, 0.2, 0]) * 4
+    full = g[:, :, None, None].expand(1, 6, 2, 2)
+    expected = (weight[:, None, None] * a[0]).sum(0).relu()
+    x = a.contiguous(memory_format=layout)
+    found = dq.ops.patch_scores(x, g if constant else full, (2, 2))
+    resize = resize_matrix(2, 2).float()
+    torch.testing.assert_close(found[0], resize @ expected @ resize.T)
+    assert torch.isfinite(dq.ops.patch_scores(x, g if constant else full, (2, 2), variant="grad-cam")).all()
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_nan_stays_visible_in_its_image_only(layout, constant):
+    for variant in VARIANTS:
+        a, g, grid = case((3, 6, 4, 5, 4, 4), signed=False, constant=constant)
+        clean = dq.ops.patch_scores(a, g, grid, variant=variant)
+        for in_gradients in (False, True):
+            x, y = a.clone(memory_format=layout), g.clone()
+            (y if in_gradients else x)[1, 2] = float("nan")
+            for found in (dq.ops.patch_scores(x, y, grid, variant=variant), definition(x, y, *grid, VARIANTS[variant])):
+                assert found[1].isnan().any()
+                close(found[[0, 2]], clean[[0, 2]].double())
+
+
+def test_same_bits_for_any_thread_count():
+    a, g, grid = case((9, 64, 9, 9, 14, 14), signed=True, constant=False)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(dq.ops.patch_scores(a, g, grid))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    each = torch.cat([dq.ops.patch_scores(a[i : i + 1], g[i : i + 1], grid) for i in range(9)])
+    assert torch.equal(each, found[0])  # an image's scores don't depend on its batch
+
+
+def test_no_gradient_is_carried():
+    a, g, grid = case((2, 4, 3, 3, 2, 2), signed=False, constant=True)
+    assert not dq.ops.patch_scores(a.requires_grad_(), g.requires_grad_(), grid).requires_grad
+
+
+def test_opcheck():
+    op = torch.ops.dq_fast.patch_scores.default
+    for constant in (False, True):
+        a, g, grid = case((2, 4, 3, 5, 2, 3), signed=False, constant=constant)
+        torch.library.opcheck(op, (a, g, *grid, 0))
+    a, g = torch.rand(2, 4, 3, 3, device="meta"), torch.rand(2, 4, device="meta")
+    assert op(a, g, 3, 4, 0).shape == fake(a, g, 3, 4, 0).shape == (2, 3, 4)
+
+
+def test_compiles_whole():
+    compiled = torch.compile(
+        lambda a, g: dq.ops.patch_scores(a * 2, g, (3, 4), variant="grad-cam") + 1, fullgraph=True, backend="aot_eager"
+    )
+    a, g, grid = case((2, 4, 3, 5, 3, 4), signed=False, constant=False)
+    torch.testing.assert_close(compiled(a, g), dq.ops.patch_scores(a * 2, g, grid, variant="grad-cam") + 1)
+
+
+def test_without_native_code_the_definition_serves():
+    code = (
+        "import torch, dq_fast as dq\n"
+        "from dq_fast.ops import backends\n"
+        "assert backends()['patch_scores']['cpu'].serves == 'torch'\n"
+        "torch.manual_seed(0)\n"
+        "print(dq.ops.patch_scores(torch.rand(2, 9, 3, 4), torch.randn(2, 9, 3, 4), (2, 3)).flatten().tolist())\n"
+    )
+    environment = {**os.environ, "DQ_FAST_DISABLE_NATIVE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    torch.manual_seed(0)
+    here = dq.ops.patch_scores(torch.rand(2, 9, 3, 4), torch.randn(2, 9, 3, 4), (2, 3))
+    np.testing.assert_allclose(here.flatten().numpy(), json.loads(done.stdout), rtol=1e-6)
+    assert registry.reference("patch_scores") is definition
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"activations": torch.rand(2, 3, 4)},
+            r"activations must be 4-D \[batch, channels, h, w\], got shape \(2, 3, 4\)",
+        ),
+        ({"activations": torch.rand(2, 3, 0, 4)}, "activations must be a map of at least one position"),
+        ({"activations": torch.ones(2, 3, 4, 4, dtype=torch.int64)}, "activations must be float32.*got torch.int64"),
+        ({"activations": [1.0]}, "activations must be a torch.Tensor, got list"),
+        ({"gradients": torch.rand(2, 4)}, r"gradients must be \[batch, channels, h, w\] or .* got shape \(2, 4\)"),
+        ({"gradients": torch.rand(2, 3, 4, 5)}, r"gradients must be .* got shape \(2, 3, 4, 5\)"),
+        ({"gradients": torch.rand(2, 3, device="meta")}, "gradients must be on cpu like activations, got one on meta"),
+        ({"gradients": torch.rand(2, 3).to(torch.complex64)}, "gradients must be float32"),
+        ({"grid": (0, 3)}, r"grid\[0\] must be an integer >= 1, got 0"),
+        ({"grid": (2, 1.5)}, r"grid\[1\] must be an integer >= 1, got 1.5"),
+        ({"grid": 14}, r"grid must be \(rows, cols\), got 14"),
+        ({"variant": "gradcam"}, "variant must be one of 'paper', 'torchcam', 'grad-cam', got 'gradcam'"),
+    ],
+)
+def test_mistakes_are_named(change, message):
+    given = {"activations": torch.rand(2, 3, 4, 4), "gradients": torch.rand(2, 3), "grid": (2, 2), "variant": "paper"}
+    given.update(change)
+    variant = given.pop("variant")
+    with pytest.raises(dq.InputError, match=message):
+        dq.ops.patch_scores(*given.values(), variant=variant)
