@@ -33,6 +33,33 @@ constexpr int64_t kAllFinite = -1;
 // out [n]: sum over j in i's group of s(i, j). Returns the first row with a NaN or an infinity, or kAllFinite.
 int64_t cosine_row_sums(const Embedding& x, const Groups& groups, int threads, double* out);
 
+// dq_fast/ops/graph_cut.py: METHODS
+enum class Method : int { kAuto = 0, kNaive = 1, kGram = 2, kLazy = 3 };
+
+// What is picked: for each group `bins` bins of the given sizes [groups, bins], one after the other.
+struct Ranking {
+  const int64_t* sizes;
+  int64_t bins;
+  double lam;
+  Method method;
+  int64_t* indices;  // out: row numbers in pick order, group after group
+  double* gains;     // out: the gain each was picked with
+};
+
+// Called now and then, on the calling thread only, with the number of rows ranked so far; true: stop, results do not matter.
+struct Listener {
+  bool (*poll)(void* context, int64_t ranked);
+  void* context;
+};
+
+// gain(x) = lam * sum_{j in R} s(j, x) - 2 * sum_{b in B} s(b, x), R the group's rows not in an earlier bin, B the bin so far.
+// Return values as above.
+int64_t graph_cut(const Embedding& x, const Groups& groups, const Ranking& ranking, int threads, const Listener& listener);
+
+// The same for one group whose similarities are given: s [n, n], s[j * n + x] = s(j, x).
+int64_t graph_cut_given(const void* s, bool is_float64, int64_t n, const Ranking& ranking, int threads,
+                        const Listener& listener);
+
 // Element types of patch_scores' inputs, numbered as in dq_fast/ops/patch_scores.py.
 enum Dtype : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
 

@@ -68,16 +68,16 @@ Rows::Rows(const Embedding& x, int64_t begin, int64_t n, int threads)
 }
 
 template <class Body>
-void Rows::each_chunk(int64_t chunk, Body body) const {
-  const int64_t chunks = (n_ + chunk - 1) / chunk;
+void Rows::each_chunk(int64_t count, int64_t chunk, Body body) const {
+  const int64_t chunks = (count + chunk - 1) / chunk;
 #pragma omp parallel for schedule(dynamic) num_threads(threads_) if (chunks > 1 && threads_ > 1)
-  for (int64_t k = 0; k < chunks; ++k) body(k, k * chunk, std::min(n_, (k + 1) * chunk));
+  for (int64_t k = 0; k < chunks; ++k) body(k, k * chunk, std::min(count, (k + 1) * chunk));
 }
 
 void Rows::normalise(const Embedding&, int64_t) {
   inv_wide_.resize(n_);
   inv_narrow_.resize(n_);
-  each_chunk(kChunkRows, [&](int64_t, int64_t i, int64_t end) {
+  each_chunk(n_, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
     for (; i < end; ++i) inv_wide_[i] = inverse_norm(wide_, i), inv_narrow_[i] = inverse_norm(narrow_, i);
   });
   for (int64_t i = 0; i < n_ && first_bad_ == kAllFinite; ++i)
@@ -89,7 +89,7 @@ void Rows::centre() {
   sum_chunks(mean_.data());
   for (int64_t k = 0; k < numbers(); ++k) mean_[k] /= double(n_);
   scale_.resize(n_);
-  each_chunk(kChunkRows, [&](int64_t, int64_t i, int64_t end) {
+  each_chunk(n_, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
     Array<double> row(d1_ + d2_);
     for (; i < end; ++i) {
       read(i, row.data() + d2_, row.data());
@@ -113,7 +113,7 @@ void Rows::sum_chunks(double* sum) const {
   const int64_t chunks = (n_ + chunk - 1) / chunk;
   Array<double> part;
   part.zero(std::max<int64_t>(1, chunks) * numbers());
-  each_chunk(chunk, [&](int64_t k, int64_t i, int64_t end) {
+  each_chunk(n_, chunk, [&](int64_t k, int64_t i, int64_t end) {
     Array<double> buffer(kRowsTogether * (d1_ + d2_));
     double *h = buffer.data(), *b = h + kRowsTogether * d2_, factor[kRowsTogether];
     for (; i < end; i += kRowsTogether) {
@@ -129,17 +129,66 @@ void Rows::sum_chunks(double* sum) const {
 
 void Rows::total(double* sum) const { sum_chunks(sum); }
 
-void Rows::dots(const double* w, double* out) const {
-  each_chunk(kChunkRows, [&](int64_t, int64_t i, int64_t end) {
+void Rows::dots(const double* w, const int64_t* list, int64_t count, double* out) const {
+  each_chunk(count, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
     Array<double> buffer(kRowsTogether * (d1_ + d2_));
     double *h = buffer.data(), *b = h + kRowsTogether * d2_;
     for (; i < end; i += kRowsTogether) {
       const int64_t rows = std::min(kRowsTogether, end - i);
-      for (int64_t r = 0; r < rows; ++r) read(i + r, b + r * d1_, h + r * d2_);
+      for (int64_t r = 0; r < rows; ++r) read(list ? list[i + r] : i + r, b + r * d1_, h + r * d2_);
       simd().dot64(w, mean(), b, d1_, h, rows, d1_, d2_, out + i);
-      for (int64_t r = 0; r < rows; ++r) out[i + r] *= scale(i + r);
+      if (centred_)
+        for (int64_t r = 0; r < rows; ++r) out[i + r] *= scale_[list ? list[i + r] : i + r];
     }
   });
+}
+
+void Rows::cosines(int64_t i, const int64_t* list, int64_t count, double* out) const {
+  Array<double> row(d1_ + d2_);
+  double *h = row.data(), *b = h + d2_;
+  if (centred_) {  // number by number, so that tight groups keep their digits
+    Array<double> w;
+    w.zero(numbers());
+    add(i, 1.0, w.data(), h);
+    return dots(w.data(), list, count, out);
+  }
+  read(i, b, h);
+  each_chunk(count, kChunkRows, [&](int64_t, int64_t k, int64_t end) {
+    for (; k < end; ++k) out[k] = cosine(list ? list[k] : k, b, h);
+  });
+}
+
+double Rows::cosine(int64_t i, const double* b, const double* h) const {
+  const auto dot = [&](const Factor& f, double inv, const double* y) {
+    const void* row = row_of(f, i);
+    return inv * (f.is_float64 ? simd().dot_mixed64(static_cast<const double*>(row), y, f.width)
+                               : simd().dot_mixed32(static_cast<const float*>(row), y, f.width));
+  };
+  const double wide = dot(wide_, inv_wide_[i], h);
+  return narrow_.rows ? wide * dot(narrow_, inv_narrow_[i], b) : wide;
+}
+
+bool Rows::same(int64_t i, int64_t j) const {
+  for (const Factor* f : {&wide_, &narrow_}) {
+    if (!f->rows) continue;
+    const size_t bytes = size_t(f->width) * (f->is_float64 ? 8 : 4);
+    if (std::memcmp(row_of(*f, i), row_of(*f, j), bytes) != 0) return false;
+  }
+  return true;
+}
+
+uint64_t Rows::hash(int64_t i) const {
+  uint64_t h = 1469598103934665603ull;  // FNV-1a, four bytes at a time: `same` has the last word
+  for (const Factor* f : {&wide_, &narrow_}) {
+    if (!f->rows) continue;
+    const auto* word = static_cast<const unsigned char*>(row_of(*f, i));
+    for (int64_t k = 0; k < f->width * (f->is_float64 ? 2 : 1); ++k) {
+      uint32_t w;
+      std::memcpy(&w, word + 4 * k, 4);
+      h = (h ^ w) * 1099511628211ull;
+    }
+  }
+  return h ^ (h >> 32);
 }
 
 double Rows::dot(int64_t i, const double* w, double* scratch) const {

@@ -30,26 +30,34 @@ class Rows {
   double inv_wide(int64_t i) const { return inv_wide_[i]; }
   double inv_narrow(int64_t i) const { return inv_narrow_[i]; }
 
+  bool same(int64_t i, int64_t j) const;  // bit for bit
+  uint64_t hash(int64_t i) const;
+
   // b [d1] and h [d2] of row i, normalised; h is padded with zeros.
   void read(int64_t i, double* b, double* h) const;
 
   void total(double* sum) const;                                              // sum [d1, d2] of all rows
-  void dots(const double* w, double* out) const;                             // out [n]: <row_i, w>
+  // out[k] = <row list[k], w>; list null: rows 0 to count - 1.
+  void dots(const double* w, const int64_t* list, int64_t count, double* out) const;
+  void dots(const double* w, double* out) const { dots(w, nullptr, n_, out); }
   double dot(int64_t i, const double* w, double* scratch) const;             // scratch [d1 + d2]
+  // out[k] = c(row i, row list[k]); list null: rows 0 to count - 1.
+  void cosines(int64_t i, const int64_t* list, int64_t count, double* out) const;
   void add(int64_t i, double factor, double* w, double* scratch) const;      // w += factor * row_i
 
  private:
   void normalise(const Embedding& x, int64_t begin);
   void centre();
+  double cosine(int64_t i, const double* b, const double* h) const;  // not centred: with a row that was read
   template <class Body>
-  void each_chunk(int64_t chunk, Body body) const;
+  void each_chunk(int64_t count, int64_t chunk, Body body) const;
   void sum_chunks(double* sum) const;
 
   Factor wide_, narrow_;
   int64_t n_, d1_, d2_;
   int threads_;
   bool centred_ = false;
-  int64_t first_bad_ = kAllFinite;
+  int64_t first_bad_ = kAllFinite;  // set once, by the constructor
   Array<double> inv_wide_, inv_narrow_, mean_, scale_;
 };
 

@@ -1,0 +1,34 @@
+// A few orthonormal directions that hold most of a group's rows, and each row's coordinates along them.
+//
+// For a sum D of rows and any row x (norm 1): <x, D> = a_x . a_D + <rest of x, rest of D> >= a_x . a_D - |rest_x| |rest_D|, by
+// Cauchy and Schwarz on what the directions leave. Valid for any similarities, negative ones too; tight when the rest is small:
+// 16 directions leave 5 % of the squared norm of a CIFAR-10 class's gradient embeddings.
+#pragma once
+#include <cstdint>
+
+#include "rows32.h"
+
+namespace dq_fast {
+
+constexpr int64_t kDirections = 16;  // at most: each costs one pass over the rows, once
+
+class Directions {
+ public:
+  Directions(const Rows& rows, const Rows32& copies);
+
+  int64_t count() const { return count_; }
+  const float* coordinates(int64_t i) const { return coordinate_.data() + i * kDirections; }
+  float rest(int64_t i) const { return rest_[i]; }  // an upper bound
+  // How wrong a_x . a_D - rest_x rest_D may be by the rounding of the coordinates, for ||D|| = 1.
+  double error() const { return error_; }
+
+ private:
+  void find(const Rows& rows, const Rows32& copies);
+
+  int64_t count_ = 0;
+  double error_ = 0;
+  Array<double> direction_;  // [count, numbers]
+  Array<float> coordinate_, rest_;
+};
+
+}  // namespace dq_fast

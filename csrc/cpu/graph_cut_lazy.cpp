@@ -1,0 +1,353 @@
+// Graph cut on embeddings: exact greedy from float32 products with bounds, decided in float64 where the bounds leave doubt.
+//
+// Gains are linear: plain gain(x) = <x, G>, G = unit * (lam * M - 2 W), M the sum of the rows remaining at the start of the bin,
+// W the sum of those picked since. A *pool* of rows of large gain has true gains: each pick subtracts a row of the pool's similarities.
+// The rows *outside* have gains that were true when last renewed, and a bound on what they can be now (outside.h). A pool row is
+// picked when nobody else can be better: gains differ from float64 by at most `error`, known at any time; rows within twice that
+// of the best are decided by <x, G> in float64 (d1 * d2 products a row). Where a row outside may win, the rows near winning are
+// renewed (<x, W>, one float32 product each) and the best of them join the pool.
+//
+// Floor, for n rows ranked in k bins, d1 * d2 numbers a row, d = d1 + d2: 16 + k passes of n d1 d2 products (directions, one
+// renewal a bin), n times the pool's size times d for the similarities of rows entering it, 2 d1 d2 float64 a pick. For a CIFAR-10
+// class (5,000 rows of 10 x 513, ten bins, pool 512): 0.4 + 0.14 + 1.3 G products against 13 G for the matrix (26 G as
+// a library forms it): a tenth to a sixth. Rows without structure leave the bounds loose: then everything joins the pool (gram).
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "graph_cut.h"
+#include "outside.h"
+#include "pool.h"
+
+namespace dq_fast {
+namespace {
+
+constexpr int64_t kPool = 512;            // slots of the pool: its similarities, 1 MB, stay in the second-level cache
+constexpr int64_t kFirst = 192;           // rows in it when a bin starts
+constexpr int64_t kSegments = 24;         // moments of renewal; each costs a distance of matrices whenever bounds are renewed
+constexpr int64_t kGramNumbers = 1 << 27; // of a pool of everything: 512 MB
+constexpr int64_t kDoubtful = 12;         // float64 decisions a pick, on average: from here float64 everywhere costs less
+constexpr int64_t kJudge = 64;            // picks between looks at how it goes
+
+enum class State : char { kHere, kGone, kHidden };  // kHidden: the same, bit for bit, as a row with a lower number that is here
+
+class Lazy {
+ public:
+  Lazy(const Rows& rows, const Job& job)
+      : rows_(rows), job_(job), copies_(rows, job.threads), pool_(rows, copies_), n_(rows.n()),
+        tolerance_(tie_tolerance(rows.n(), job.lam)), state_(size_t(n_), State::kHere), twin_(size_t(n_), -1) {
+    scratch_.resize(rows.d1() + rows.d2());
+    total_.resize(rows.numbers());
+    gradient_.resize(rows.numbers());
+    sum_.resize(rows.numbers());
+    base_.resize(n_);
+    rows.total(total_.data());
+    rows.dots(total_.data(), base_.data());
+    const bool fits = n_ * n_ <= kGramNumbers;
+    if (n_ <= kPool || (job.method == Method::kGram && fits)) everything_ = Everything::kStored;
+    else if (job.method == Method::kGram) everything_ = Everything::kFormed;
+    if (everything_ == Everything::kNo) {
+      directions_.reset(new Directions(rows, copies_));
+      outside_.reset(new Outside(rows, directions_.get(), job.unit()));
+    }
+  }
+
+  void run() {
+    int64_t done = 0, remaining = n_;
+    for (int64_t k = 0; k < job_.bins; ++k) {
+      const int64_t size = job_.sizes[k];
+      if (size == 0) continue;
+      begin_bin();
+      for (picked_ = 0; picked_ < size; ++picked_, ++done) {
+        const int64_t slot = choose();
+        const int64_t row = pool_.row(slot);
+        const double plain = rows_.dot(row, gradient_.data(), scratch_.data());
+        job_.indices[done] = job_.begin + row;
+        job_.gains[done] = plain + job_.constant(remaining, picked_);
+        pick(slot, row);
+        if (job_.monitor->tick(1)) return;
+      }
+      remaining -= size;
+      if (remaining == 0 || k + 1 == job_.bins) break;
+      end_bin();
+    }
+  }
+
+ private:
+  enum class Everything { kNo, kStored, kFormed, kExact };  // are all rows in the pool, and where its similarities come from
+
+  double unit() const { return job_.unit(); }
+  double error() const {  // of a gain of a row of scale 1, at any time in the bin
+    if (everything_ == Everything::kExact) return 0;
+    return unit() * (job_.lam * base_error_ +
+                     2 * (copies_.dot_error() * scales_ + copies_.product_error() * scales_)) * (1 + 1e-9);
+  }
+
+  void begin_bin() {
+    for (int64_t k = 0; k < rows_.numbers(); ++k) gradient_[k] = unit() * job_.lam * total_[k], sum_[k] = 0;
+    scales_ = 0;
+    last_low_ = NAN;
+    populate();
+  }
+
+  std::vector<int64_t> here() const {
+    std::vector<int64_t> list;
+    for (int64_t i = 0; i < n_; ++i)
+      if (state_[i] == State::kHere) list.push_back(i);
+    return list;
+  }
+
+  // Renew the gains of all rows and share them between the pool and the outside.
+  void populate() {
+    const std::vector<int64_t> list = here();
+    const int64_t count = int64_t(list.size());
+    Array<double> gain(std::max<int64_t>(1, count));
+    fresh(list.data(), count, gain.data());
+    if (everything_ == Everything::kNo && count <= kPool) everything_ = Everything::kStored, pool_.reset(0, Pool::Source::kStored);
+    if (everything_ != Everything::kNo) {
+      if (pool_.capacity() == 0) {
+        pool_.reset(count, everything_ == Everything::kStored   ? Pool::Source::kStored
+                           : everything_ == Everything::kFormed ? Pool::Source::kFormed32
+                                                                : Pool::Source::kFormed64);
+        pool_.add(list.data(), gain.data(), count);
+      } else {
+        std::vector<double> by_row(size_t(n_), 0.0);
+        for (int64_t k = 0; k < count; ++k) by_row[list[k]] = gain[k];
+        for (int64_t s = 0; s < pool_.used(); ++s)
+          if (pool_.is_alive(s)) pool_.gains()[s] = by_row[pool_.row(s)];
+      }
+      outside_bound_ = -HUGE_VAL;
+      return;
+    }
+    if (pool_.capacity() == 0) pool_.reset(kPool, Pool::Source::kStored);
+    std::vector<int64_t> order(static_cast<size_t>(count));
+    for (int64_t k = 0; k < count; ++k) order[k] = k;
+    const int64_t first = std::min(kFirst, count);
+    std::nth_element(order.begin(), order.begin() + first - 1, order.end(),
+                     [&](int64_t a, int64_t b) { return gain[a] > gain[b]; });
+    std::sort(order.begin(), order.begin() + first);
+    std::vector<char> wanted(size_t(n_), 0);
+    for (int64_t k = 0; k < first; ++k) wanted[list[order[k]]] = 1;
+    std::vector<double> by_row(size_t(n_), 0.0);
+    for (int64_t k = 0; k < count; ++k) by_row[list[k]] = gain[k];
+    for (int64_t s = 0; s < pool_.used(); ++s) {
+      if (!pool_.is_alive(s)) continue;
+      if (!wanted[pool_.row(s)]) pool_.remove(s);
+      else pool_.gains()[s] = by_row[pool_.row(s)], wanted[pool_.row(s)] = 2;
+    }
+    std::vector<int64_t> in, out;
+    std::vector<double> in_gain, out_gain;
+    for (int64_t i : list) {
+      if (wanted[i] == 1) in.push_back(i), in_gain.push_back(by_row[i]);
+      else if (wanted[i] == 0) out.push_back(i), out_gain.push_back(by_row[i] + error() * rows_.scale(i));
+    }
+    pool_.add(in.data(), in_gain.data(), int64_t(in.size()));
+    if (picked_since_bin() == 0) outside_->begin_bin();
+    else outside_->clear();
+    outside_->append(out.data(), out_gain.data(), int64_t(out.size()), sum_.data());
+    outside_bound_ = out.empty() ? -HUGE_VAL : outside_->renew(sum_.data());
+  }
+
+  double picked_since_bin() const { return scales_; }
+
+  // Plain gains that are true now.
+  void fresh(const int64_t* list, int64_t count, double* gain) const {
+    if (everything_ == Everything::kExact) return rows_.dots(gradient_.data(), list, count, gain);
+    if (scales_ > 0) copies_.dots(sum_.data(), list, count, gain);
+    else std::fill_n(gain, count, 0.0);
+    for (int64_t k = 0; k < count; ++k) gain[k] = unit() * (job_.lam * base_[list[k]] - 2 * gain[k]);
+  }
+
+  // The slot of the row to pick.
+  int64_t choose() {
+    for (int tries = 0;; ++tries) {
+      const double low = pool_.alive() ? simd().largest_sum(pool_.gains(), pool_.scales(), -error(), pool_.used()) : -HUGE_VAL;
+      const double limit = low - tolerance_;
+      if (outside_bound_ >= limit) {
+        outside_bound_ = outside_->size() ? outside_->renew(sum_.data()) : -HUGE_VAL;
+        if (outside_bound_ >= limit) {
+          constexpr int kTries = 40;  // rows that tie by hundreds do not fit the pool
+          if (tries >= kTries) degrade();
+          else exchange(low);
+          continue;
+        }
+      }
+      where_.resize(pool_.used());
+      const int64_t count = simd().all_at_least(pool_.gains(), pool_.scales(), error(), limit, pool_.used(), where_.data());
+      if (count == 1) return where_[0];
+      if (everything_ != Everything::kExact) {
+        doubts_ += count;
+        if (count > kDoubtful * kJudge || doubts_ > kDoubtful * kJudge) {
+          doubts_ = 0;
+          degrade();
+          continue;
+        }
+      }
+      return decide(count);
+    }
+  }
+
+  int64_t decide(int64_t count) {
+    double best = -HUGE_VAL;
+    for (int64_t k = 0; k < count && everything_ != Everything::kExact; ++k) {
+      const int64_t slot = where_[k];
+      pool_.gains()[slot] = rows_.dot(pool_.row(slot), gradient_.data(), scratch_.data());
+    }
+    for (int64_t k = 0; k < count; ++k) best = std::max(best, pool_.gains()[where_[k]]);
+    int64_t chosen = -1;
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t slot = where_[k];
+      if (pool_.gains()[slot] >= best - tolerance_ && (chosen < 0 || pool_.row(slot) < pool_.row(chosen))) chosen = slot;
+    }
+    return chosen;
+  }
+
+  void pick(int64_t slot, int64_t row) {
+    rows_.add(row, -2 * unit(), gradient_.data(), scratch_.data());
+    rows_.add(row, 1.0, sum_.data(), scratch_.data());
+    scales_ += std::max(1.0, rows_.scale(row));
+    pool_.subtract(slot, 2 * unit());
+    if (outside_ && everything_ == Everything::kNo) outside_->picked(row);
+    outside_bound_ += 2 * unit() * (1 + 1e-9);  // c >= -1
+    state_[row] = State::kGone;
+    const int64_t twin = twin_[row];
+    if (twin >= 0) {
+      state_[twin] = State::kHere;
+      base_[twin] = base_[row];
+      pool_.replace(slot, twin);
+    } else {
+      pool_.remove(slot);
+    }
+    if (picked_ % kJudge == 0) doubts_ = 0;
+  }
+
+  void end_bin() {
+    for (int64_t k = 0; k < rows_.numbers(); ++k) total_[k] -= sum_[k];
+    if (everything_ == Everything::kExact) return;
+    const std::vector<int64_t> list = here();
+    Array<double> taken(std::max<int64_t>(1, int64_t(list.size())));
+    copies_.dots(sum_.data(), list.data(), int64_t(list.size()), taken.data());
+    for (size_t k = 0; k < list.size(); ++k) base_[list[k]] -= taken[k];
+    base_error_ += copies_.dot_error() * scales_;
+  }
+
+  // Renew the rows outside that may win, and those not far from it; the best of them join the pool.
+  void exchange(double low) {
+    const double fall = std::isfinite(last_low_) && picked_ > last_picked_ ? (last_low_ - low) / double(picked_ - last_picked_) : unit();
+    last_low_ = low, last_picked_ = picked_;
+    const double near = kHorizon * std::max(0.25 * unit(), fall);
+    std::vector<int64_t> taken;
+    outside_->take(outside_->segments() >= kSegments ? -HUGE_VAL : low - tolerance_ - near, &taken);
+    const int64_t count = int64_t(taken.size());
+    renewed_ += count;
+    Array<double> gain(std::max<int64_t>(1, count));
+    fresh(taken.data(), count, gain.data());
+    std::vector<int64_t> order(static_cast<size_t>(count));
+    for (int64_t k = 0; k < count; ++k) order[k] = k;
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return gain[a] != gain[b] ? gain[a] > gain[b] : taken[a] < taken[b]; });
+    int64_t join = 0;
+    while (join < std::min(count, kJoin) && gain[order[join]] >= low - near) ++join;
+    std::vector<int64_t> in, out;
+    std::vector<double> in_gain, out_gain;
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t row = taken[order[k]];
+      if (k < join) in.push_back(row), in_gain.push_back(gain[order[k]]);
+      else out.push_back(row), out_gain.push_back(gain[order[k]] + error() * rows_.scale(row));
+    }
+    make_room(join, &out, &out_gain);
+    pool_.add(in.data(), in_gain.data(), join);
+    outside_->append(out.data(), out_gain.data(), int64_t(out.size()), sum_.data());
+    outside_bound_ = outside_->size() ? outside_->renew(sum_.data()) : -HUGE_VAL;
+    ++exchanges_;
+    judge();
+  }
+
+  // The worst rows of the pool go outside.
+  void make_room(int64_t wanted, std::vector<int64_t>* out, std::vector<double>* out_gain) {
+    const int64_t excess = pool_.alive() + wanted - pool_.capacity();
+    if (excess <= 0) return;
+    std::vector<int64_t> slots;
+    for (int64_t s = 0; s < pool_.used(); ++s)
+      if (pool_.is_alive(s)) slots.push_back(s);
+    std::nth_element(slots.begin(), slots.begin() + excess - 1, slots.end(),
+                     [&](int64_t a, int64_t b) { return pool_.gains()[a] < pool_.gains()[b]; });
+    for (int64_t k = 0; k < excess; ++k) {
+      out->push_back(pool_.row(slots[k]));
+      out_gain->push_back(pool_.gains()[slots[k]] + error() * pool_.scales()[slots[k]]);
+      pool_.remove(slots[k]);
+    }
+  }
+
+  // Are the bounds worth it? If not, everything joins the pool.
+  void judge() {
+    if (job_.method != Method::kAuto) return;
+  }
+
+  // Too many rows too near each other for float32: first treat rows that are the same bit for bit as one, then use float64.
+  void degrade() {
+    if (!merged_) {
+      merged_ = true;
+      if (merge_twins() * 4 > n_) {
+        reset_pool();
+        return;
+      }
+    }
+    everything_ = Everything::kExact;
+    reset_pool();
+  }
+
+  void reset_pool() {
+    pool_.reset(0, Pool::Source::kStored);
+    populate();
+  }
+
+  // Hide every row that equals one with a lower number; returns how many.
+  int64_t merge_twins() {
+    std::unordered_map<uint64_t, std::vector<int64_t>> last;  // the last row of each kind, by hash
+    int64_t hidden = 0;
+    for (int64_t i = 0; i < n_; ++i) {
+      if (state_[i] != State::kHere) continue;
+      std::vector<int64_t>& kinds = last[rows_.hash(i)];
+      const auto same = std::find_if(kinds.begin(), kinds.end(), [&](int64_t j) { return rows_.same(i, j); });
+      if (same == kinds.end()) {
+        kinds.push_back(i);
+      } else {
+        twin_[*same] = i;
+        *same = i;
+        state_[i] = State::kHidden;
+        ++hidden;
+      }
+    }
+    return hidden;
+  }
+
+  static constexpr double kHorizon = 48;  // picks ahead that an exchange looks
+  static constexpr int64_t kJoin = 128;   // rows that join at once, at most
+
+  const Rows& rows_;
+  const Job& job_;
+  Rows32 copies_;
+  std::unique_ptr<Directions> directions_;
+  std::unique_ptr<Outside> outside_;
+  Pool pool_;
+  int64_t n_;
+  double tolerance_;
+  std::vector<State> state_;
+  std::vector<int64_t> twin_;  // the next row that is the same, or -1
+  bool merged_ = false;
+  Everything everything_ = Everything::kNo;
+  Array<double> scratch_, total_, gradient_, sum_;  // [d1 + d2], then [d1, d2]: M, G and W
+  Array<double> base_;                              // [n]: <x, M> within base_error_ * scale
+  Array<int32_t> where_;
+  double base_error_ = 0, scales_ = 0;  // scales_: of the rows picked in this bin, each at least 1, added up
+  double outside_bound_ = 0, last_low_ = NAN;
+  int64_t picked_ = 0, last_picked_ = 0, doubts_ = 0, renewed_ = 0, exchanges_ = 0;
+};
+
+}  // namespace
+
+void graph_cut_lazy(const Rows& rows, const Job& job) { Lazy(rows, job).run(); }
+
+}  // namespace dq_fast

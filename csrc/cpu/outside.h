@@ -1,0 +1,50 @@
+// The rows that are not in the pool: each has a gain that was true at some moment (with what error it may have had added) and a
+// bound on what it can be now. Rows renewed at the same moment form a segment and share the sum of the rows picked since.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "directions.h"
+
+namespace dq_fast {
+
+class Outside {
+ public:
+  Outside(const Rows& rows, const Directions* directions, double unit);
+
+  int64_t size() const { return size_; }
+  int64_t row(int64_t p) const { return row_[p]; }
+  double bound(int64_t p) const { return bound_[p]; }
+
+  void clear();
+  void begin_bin();  // the sum of picked rows is zero
+  // Rows with gains (error added) that are true now; now: -2 unit <., w> is what the picked rows took from the gains.
+  void append(const int64_t* rows, const double* gains, int64_t count, const double* w);
+  void picked(int64_t row);  // a row was added to w
+  // Renew all bounds; returns the largest.
+  double renew(const double* w);
+  // Take out the rows with a bound of at least `limit`; returns them.
+  void take(double limit, std::vector<int64_t>* taken);
+  int64_t segments() const { return int64_t(segments_.size()); }
+
+ private:
+  struct Segment {
+    int64_t begin;             // rows [begin, next segment's begin)
+    int64_t picked;            // rows that had been picked
+    Array<double> w;           // their sum
+    double along[kDirections]; // its coordinates
+  };
+  int64_t end_of(size_t s) const { return s + 1 < segments_.size() ? segments_[s + 1].begin : size_; }
+
+  const Rows& rows_;
+  const Directions* directions_;
+  double unit_, largest_scale_ = 0;
+  int64_t size_ = 0, ld_, picked_ = 0;
+  double along_[kDirections] = {};
+  std::vector<Segment> segments_;
+  Array<int64_t> row_;
+  Array<double> gain_, bound_;
+  Array<float> rest_, coordinate_;  // [n], [directions, ld]
+};
+
+}  // namespace dq_fast

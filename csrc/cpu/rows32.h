@@ -1,0 +1,41 @@
+// Normalised float32 copies of a group's rows, and products of them with a rigorous bound on the error.
+//
+// u = 2^-24. A product of padded width d is the sum of `lanes32` chains of d / lanes32 fused multiply-adds: its error is at most
+// (d / lanes32 + a few) u ||x|| ||y||, the few for the rounding of the copies and of the last additions.
+#pragma once
+#include <cstdint>
+
+#include "rows.h"
+
+namespace dq_fast {
+
+class Rows32 {
+ public:
+  Rows32(const Rows& rows, int threads);
+
+  int64_t d1() const { return d1_; }
+  int64_t d2() const { return d2_; }
+  double dot_error() const { return dot_error_; }          // of dots, for ||w|| = 1 and a row of scale 1
+  double product_error() const { return product_error_; }  // of gram, for two rows of scale 1
+
+  // out[k] = <row_(list[k]), w>, w [d1, d2] in float64 (rounded here); list null: rows 0 to count - 1.
+  void dots(const double* w, const int64_t* list, int64_t count, double* out) const;
+  // out[i * ld + j] = c(x[i], y[j]).
+  void gram(const int64_t* x, int64_t nx, const int64_t* y, int64_t ny, float* out, int64_t ld) const;
+  // out[j] = c(x, y[j]): for one row, bound by reading the others.
+  void one(int64_t x, const int64_t* y, int64_t ny, float* out) const;
+
+ private:
+  const float* wide(int64_t i) const { return wide_.data() + i * d2_; }
+  const float* narrow(int64_t i) const { return d1_ > 1 ? narrow_.data() + i * narrow_width_ : narrow_.data(); }
+  void centre(const int64_t* x, int64_t nx, const int64_t* y, int64_t ny, float* out, int64_t ld) const;
+
+  const Rows& rows_;
+  int threads_;
+  int64_t n_, d1_, d2_, narrow_width_;
+  double dot_error_, product_error_;
+  Array<float> wide_, narrow_;
+  Array<double> shift_;  // m_i - m/2 of centred rows: <phi_i - mean, phi_j - mean> = <phi_i, phi_j> - shift_i - shift_j
+};
+
+}  // namespace dq_fast
