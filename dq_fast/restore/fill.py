@@ -93,10 +93,10 @@ class InpaintFill(Fill):
     def __call__(self, image: Pixels, dropped: Mask) -> Pixels:  # noqa: D102
         import cv2
 
-        if not dropped.any():
-            return image.copy()
-        mask = dropped.astype(np.uint8)
-        filled: Pixels = cv2.inpaint(np.ascontiguousarray(image), mask, _INPAINT_RADIUS, cv2.INPAINT_TELEA)
+        filled: Pixels = image.copy()
+        if dropped.any():
+            mask = dropped.astype(np.uint8)
+            filled[:] = cv2.inpaint(filled, mask, _INPAINT_RADIUS, cv2.INPAINT_TELEA)
         return filled
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -19,6 +19,8 @@ from dq_fast.files import atomic_write
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # zip's own zero: no time of writing in the file
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError, struct.error)
+# as numpy writes it; matched, never evaluated
+_HEADER = re.compile(rb"\{'descr': '([^']{1,8})', 'fortran_order': (?:False|True), 'shape': \((\d{1,18}),\), \}\s*")
 _HEADER_BYTES = 4096  # more than any npy header of a 1-D array
 
 
@@ -45,18 +47,17 @@ def parse_npy(data: bytes, dtype: str, name: str) -> NDArray[Any]:
     if data[:6] != b"\x93NUMPY" or len(data) < 10 or data[6] not in (1, 2):
         raise InputError(f"{name} must be an npy file, version 1.0 or 2.0, but is something else, or broken")
     start, code = (10, "<H") if data[6] == 1 else (12, "<I")
-    try:
-        (length,) = struct.unpack_from(code, data, 8)
-        header = ast.literal_eval(data[start : start + min(length, _HEADER_BYTES)].decode("latin1").strip())
-        declared, order, shape = header["descr"], header["fortran_order"], header["shape"]
-    except (struct.error, ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError) as error:
-        raise InputError(f"{name} must be an npy file, but its header is broken: {error}") from None
+    length = struct.unpack_from(code, data, 8)[0] if len(data) >= start else 0
+    header = _HEADER.fullmatch(data[start : start + min(length, _HEADER_BYTES)])
+    if header is None:
+        raise InputError(f"{name} must be an npy file of a 1-D array, but its header is another, or broken")
+    declared, count = header[1].decode("ascii", "replace"), int(header[2])
+    if declared != dtype:
+        raise InputError(f"{name} must be a 1-D array of {dtype}, got {declared!r}")
     body = data[start + length :]
     size = np.dtype(dtype).itemsize
-    if declared != dtype or not isinstance(shape, tuple) or len(shape) != 1 or order not in (True, False):
-        raise InputError(f"{name} must be a 1-D array of {dtype}, got {declared!r} of shape {shape!r}")
-    if not isinstance(shape[0], int) or shape[0] * size != len(body):
-        raise InputError(f"{name} must hold {len(body) // size} numbers by its size, but its header says {shape[0]!r}")
+    if count * size != len(body):
+        raise InputError(f"{name} must hold {len(body) // size} numbers by its size, but its header says {count}")
     array: NDArray[Any] = np.frombuffer(body, dtype).copy()
     return array
 

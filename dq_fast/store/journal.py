@@ -73,21 +73,24 @@ class Journal:
         self._notes = folder / JOURNAL
         if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"folder must be empty or not exist yet, got {folder}; choose another, or resume it")
-        self.finished = (folder / MANIFEST).is_file() and not self._notes.exists()
-        if self.finished:
+        self.finished = (folder / MANIFEST).is_file()
+        if self.finished:  # it was written last: at most the journal's own removal was interrupted
+            content = read_json(folder / MANIFEST)
+            self._check_parameters({**content, **content.get("shuffle", {})}, parameters)
+            if self._notes.exists():
+                self.remove()
             return
         started = (self._notes / "writer.json").is_file()
         if not started and folder.exists() and any(path.name not in (JOURNAL,) for path in folder.iterdir()):
             raise InputError(f"folder must hold an interrupted store to be resumed, got {folder} with other files")
         self._notes.mkdir(parents=True, exist_ok=True)
         if started:
-            self._check_parameters(parameters)
+            self._check_parameters(read_json(self._notes / "writer.json"), parameters)
             self._sweep()
         else:
             write_json(self._notes / "writer.json", parameters)
 
-    def _check_parameters(self, parameters: dict[str, Any]) -> None:
-        earlier = read_json(self._notes / "writer.json")
+    def _check_parameters(self, earlier: Any, parameters: dict[str, Any]) -> None:
         for name, value in parameters.items():
             if not isinstance(earlier, dict) or earlier.get(name) != value:
                 was = earlier.get(name) if isinstance(earlier, dict) else None

@@ -105,8 +105,8 @@ class StoreWriter:
             "patch": self.patch,
             "codec": self.codec.plain(),
             "class_names": self.class_names,
-            "seed": self._seed,
             "secret": secret,
+            "seed": None if secret else self._seed,
             "patches_per_mosaic": self._limit,
         }
         self._journal = Journal(self.folder, parameters, resume=resume)
