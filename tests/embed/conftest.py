@@ -73,7 +73,7 @@ def tiny_module() -> Iterator[None]:
     module.not_a_net = lambda: 3  # type: ignore[attr-defined]
     sys.modules["tiny_nets"] = module
     threads = torch.get_num_threads()
-    torch.set_num_threads(min(2, threads))  # tiny tensors: more threads only get into each other's way
+    torch.set_num_threads(1)  # tiny tensors: more threads only get into each other's way
     yield
     torch.set_num_threads(threads)
     del sys.modules["tiny_nets"]
