@@ -167,7 +167,7 @@ _NAMES: dict[tuple[str, str], Any] = {
     **{(f"{core}.multiarray", "scalar"): _Scalar() for core in _CORES},
     **{(f"{core}.numeric", "_frombuffer"): _FromBuffer() for core in _CORES},
     ("_codecs", "encode"): _Encode(),
-    ("builtins", "bytes"): _NoBytes(),
+    **{(module, "bytes"): _NoBytes() for module in ("builtins", "__builtin__")},  # Python 3, and as 2 called it
     ("collections", "OrderedDict"): OrderedDict,  # a type of the interpreter's own that cannot be changed either
 }
 
