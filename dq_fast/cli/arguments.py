@@ -8,8 +8,8 @@ from typing import Any
 from dq_fast.cli.console import fraction, natural, positive
 
 _SOURCE_HELP = (
-    "folder of class folders, CIFAR-10/100 python batches, parquet file or folder, WebDataset tar shards, npz with x and y, "
-    "or the built-in mnist5k; 'kind:path' forces a reader (e.g. parquet:data)"
+    "folder of class folders, CIFAR-10/100 python batches, parquet file or folder, WebDataset tar shards, npz with x "
+    "and y, or the built-in mnist5k; 'kind:path' forces a reader (e.g. parquet:data)"
 )
 
 
@@ -42,7 +42,7 @@ def add_source(verb: argparse.ArgumentParser) -> None:
         type=fraction,
         default=0.0,
         metavar="F",
-        help="set this fraction of every class aside for testing and do not compress it (for sources without a test part)",
+        help="set this fraction of every class aside for testing, uncompressed (for sources without a test part)",
     )
     group.add_argument("--image-column", metavar="NAME", help="parquet column with the images, if not found by itself")
     group.add_argument("--label-column", metavar="NAME", help="parquet column with the labels, if not found by itself")
@@ -72,7 +72,9 @@ def add_model(verb: argparse.ArgumentParser) -> None:
         metavar="N",
         help="train the model on SOURCE first (default: 10 where no weights are given, as in the paper, else 0)",
     )
-    group.add_argument("--input-size", type=size, metavar="HxW", help="size images enter the model with (default: its own)")
+    group.add_argument(
+        "--input-size", type=size, metavar="HxW", help="size images enter the model with (default: its own)"
+    )
     group.add_argument("--mean", type=channels, metavar="M", help="normalisation, in [0, 1] (default: the model's own)")
     group.add_argument("--std", type=channels, metavar="S", help="normalisation, in [0, 1] (default: the model's own)")
 
@@ -81,18 +83,30 @@ def add_bins(verb: argparse.ArgumentParser) -> None:
     """How samples are split into bins."""
     group = verb.add_argument_group("bins")
     group.add_argument("--bins", dest="n_bins", type=positive, default=10, metavar="N", help="number of bins")
-    group.add_argument("--global", dest="by_class", action="store_false", help="bins over the whole set, not within classes")
-    group.add_argument("--lam", type=float, default=1.0, metavar="L", help="λ, weight of the gain's representation term")
-    group.add_argument("--plain-cosine", dest="shifted", action="store_false", help="similarity cos instead of ½ + ½ cos")
+    group.add_argument(
+        "--global", dest="by_class", action="store_false", help="bins over the whole set, not within classes"
+    )
+    group.add_argument(
+        "--lam", type=float, default=1.0, metavar="L", help="λ, weight of the gain's representation term"
+    )
+    group.add_argument(
+        "--plain-cosine", dest="shifted", action="store_false", help="similarity cos instead of ½ + ½ cos"
+    )
     group.add_argument("--center", action="store_true", help="compare what tells samples from the mean of their class")
     group.add_argument(
-        "--method", default="auto", choices=("auto", "naive", "gram", "lazy"), help="all give the same bins; auto is fastest"
+        "--method",
+        default="auto",
+        choices=("auto", "naive", "gram", "lazy"),
+        help="all give the same bins; auto is fastest",
     )
     group.add_argument(
         "--embedding", default="gradient", choices=("gradient", "features"), help="what similarities are taken between"
     )
     group.add_argument(
-        "--loss", default="ce", choices=("ce", "double_softmax"), help="of the gradients; the official code ran double_softmax"
+        "--loss",
+        default="ce",
+        choices=("ce", "double_softmax"),
+        help="of the gradients; the official code ran double_softmax",
     )
 
 
@@ -105,7 +119,9 @@ def add_sample(verb: argparse.ArgumentParser) -> None:
 def add_pack(verb: argparse.ArgumentParser) -> None:
     """How images are cut and stored."""
     group = verb.add_argument_group("patches and store")
-    group.add_argument("--drop", type=fraction, default=0.2, metavar="F", help="θ, fraction of patches dropped per image")
+    group.add_argument(
+        "--drop", type=fraction, default=0.2, metavar="F", help="θ, fraction of patches dropped per image"
+    )
     group.add_argument("--patch", type=positive, metavar="PX", help="side of a patch (default: 4 up to 64 px, else 16)")
     group.add_argument(
         "--variant",

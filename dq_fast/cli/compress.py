@@ -20,15 +20,15 @@ from dq_fast.cli.console import (
 )
 
 _DESCRIPTION = """\
-Compresses a data set of images: trains or loads a classifier, splits the samples into bins of diverse samples, draws from
-every bin, scores the patches of the drawn images, and writes the informative ones to a store.
+Compresses a data set of images: trains or loads a classifier, splits the samples into bins of diverse samples, draws
+from every bin, scores the patches of the drawn images, and writes the informative ones to a store.
 
   dq-fast compress photos/ photos.dq --holdout 0.2 --train
   dq-fast compress cifar-10-batches-py cifar.dq --model resnet20_cifar --weights resnet20.th --keep 0.3
   dq-fast compress photos.parquet photos.dq --model efficientnet_lite0 --pretrained --keep 0.6 --drop 0.2
 
-OUT appears when everything is done. What the stages found out is kept in OUT.work (it may be deleted); an interrupted run
-is continued at its last finished stage by the same command with --resume, and ends with the same bytes.
+OUT appears when everything is done. What the stages found out is kept in OUT.work (it may be deleted); an interrupted
+run is continued at its last finished stage by the same command with --resume, and ends with the same bytes.
 """
 
 
@@ -92,18 +92,24 @@ def run(parsed: argparse.Namespace) -> None:
         result["training"] = comparison
 
     def show(console: Console) -> None:
-        counts, sizes = result["counts"], result["bytes"]
         made = table(f"{parsed.source} → {parsed.out}", "what", "before", "after", "kept")
-        made.add_row("samples", f"{counts['images']:,}", f"{counts['kept_images']:,}", f"{result['kept_samples']:.1%}")
         made.add_row(
-            "pixels of a kept image", "100.0%", f"{result['kept_pixels']:.1%}", f"{result['kept_pixels']:.1%}"
+            "samples", f"{result['source_images']:,}", f"{result['images']:,}", f"{result['kept_samples']:.1%}"
         )
-        made.add_row("samples × pixels", "", "", f"{result['kept_samples'] * result['kept_pixels']:.1%}")
-        made.add_row("bytes", human_bytes(sizes["before"]), human_bytes(sizes["after"]), f"{result['kept_bytes']:.1%}")
+        made.add_row("patches of the kept images", "", f"{result['patches']:,}", f"{result['kept_pixels']:.1%}")
+        made.add_row("samples × pixels", "", "", f"{result['samples_times_pixels']:.1%}")
+        made.add_row(
+            "bytes",
+            human_bytes(result["source_bytes"]),
+            human_bytes(result["store_bytes"]),
+            f"{result['bytes_ratio']:.1%}",
+        )
         console.print(made)
         times = table("time", "stage", "took")
         for stage, seconds in result["seconds"].items():
-            times.add_row(stage, "taken over from the earlier run" if stage in result["reused"] else human_seconds(seconds))
+            times.add_row(
+                stage, "taken over from the earlier run" if stage in result["reused"] else human_seconds(seconds)
+            )
         console.print(times)
         if comparison is not None:
             trained = table(
@@ -128,7 +134,9 @@ def run(parsed: argparse.Namespace) -> None:
         if len(result["bad"]) > 5:
             console.print(f"… and {len(result['bad']) - 5} more; --json lists all", highlight=False)
         console.print(
-            f"The stages' results are in {result['work']}, for other ratios; it may be deleted.", highlight=False, markup=False
+            f"The stages' results are in {result['work']}, for other ratios; it may be deleted.",
+            highlight=False,
+            markup=False,
         )
 
     emit(parsed, result, show)

@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -30,7 +31,7 @@ def register(verbs: Any) -> None:
     verb = verbs.add_parser(
         "doctor",
         help="versions, which backend serves each kernel, and why not a better one",
-        description="Says which versions are installed, what serves each kernel on each device, and what to do about a slow one.",
+        description="Says which versions are installed, what serves each kernel on each device, and why nothing else.",
         formatter_class=HelpFormatter,
     )
     add_output_options(verb)
@@ -59,7 +60,7 @@ def run(parsed: argparse.Namespace) -> None:
         "torch_cuda": torch.version.cuda,
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "packages": {name: _version(name) for name in (*_REQUIRED, *_OPTIONAL)},
-        "backends": [dict(row) for row in ops.backends()],
+        "backends": [asdict(row) for of_op in ops.backends().values() for row in of_op.values()],
     }
 
     def show(console: Console) -> None:
@@ -74,9 +75,9 @@ def run(parsed: argparse.Namespace) -> None:
         for name, purpose in _OPTIONAL.items():
             about.add_row(name, result["packages"][name] or f"not installed ({purpose})")
         console.print(about)
-        served = table("kernels", "op", "device", "served by", "why not better")
+        served = table("kernels", "op", "device", "served by", "how, or why nothing better")
         for row in result["backends"]:
-            served.add_row(row["op"], row["device"], row["backend"], row["reason"] or "")
+            served.add_row(row["op"], row["device"], row["serves"], row["detail"])
         console.print(served)
 
     emit(parsed, result, show)

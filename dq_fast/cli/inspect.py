@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dq_fast.cli.console import HelpFormatter, add_output_options, emit, human_bytes, progress_bars, table
+from dq_fast.cli.console import HelpFormatter, add_output_options, emit, human_bytes, table
 
 EXIT_DAMAGED = 1
 
@@ -27,12 +27,14 @@ def register(verbs: Any) -> None:
     verify = verbs.add_parser(
         "verify",
         help="check every file of a store against its checksum",
-        description="Reads every file of the store and checks size, SHA-256 and counts. Exit status 0: whole; 1: damaged.\n\n"
+        description="Reads every file of the store, checks size, SHA-256 and counts. Exit status 0 whole, 1 damaged.\n\n"
         "  dq-fast verify photos.dq",
         formatter_class=HelpFormatter,
     )
     verify.add_argument("store", metavar="STORE", help="folder of a store")
-    verify.add_argument("--keys", metavar="DIR", help="folder of the position keys, if they are kept apart from the store")
+    verify.add_argument(
+        "--keys", metavar="DIR", help="folder of the position keys, if they are kept apart from the store"
+    )
     add_output_options(verify)
     verify.set_defaults(run=run_verify)
 
@@ -67,8 +69,7 @@ def run_verify(parsed: argparse.Namespace) -> int:
     from dq_fast.store import PackedStore
 
     store = PackedStore(parsed.store, keys=parsed.keys)
-    with progress_bars(parsed.quiet) as progress:
-        problems = [str(problem) for problem in store.verify(progress=progress)]
+    problems = store.verify()
 
     def show(console: Console) -> None:
         for problem in problems:

@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0 done, 1 a check failed, 2 the user's mistake, 130 interrupted."""
+    """Run the command line; the exit status is 0 done, 1 a check failed, 2 a mistake of the user's, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="dq-fast: %(message)s")
     parsed = parser().parse_args(arguments)
     try:

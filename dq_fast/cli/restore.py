@@ -25,7 +25,7 @@ def register(verbs: Any) -> None:
     restore.add_argument("store", metavar="STORE", help="folder of a store")
     restore.add_argument("out", metavar="DIR", help="folder for the pictures; must not exist yet")
     restore.add_argument("--id", dest="ids", action="append", metavar="ID", help="an image by its id; may be repeated")
-    restore.add_argument("--count", type=positive, default=24, metavar="N", help="images on the contact sheet")
+    restore.add_argument("--count", type=positive, default=6, metavar="N", help="images on the contact sheet")
     restore.add_argument("--seed", type=natural, default=0, help="which images the contact sheet shows")
     _add_common(restore)
     restore.set_defaults(run=run_restore)
@@ -33,8 +33,8 @@ def register(verbs: Any) -> None:
     export = verbs.add_parser(
         "export",
         help="write the restored images as a folder of class folders",
-        description="Writes every image of the store, restored, as DIR/CLASS/NAME.png (or .jpg): a folder that any trainer "
-        "reads.\n\n  dq-fast export photos.dq restored/",
+        description="Writes every image of the store, restored, as DIR/CLASS/NAME.png (or .jpg): a folder that any "
+        "trainer reads.\n\n  dq-fast export photos.dq restored/",
         formatter_class=HelpFormatter,
     )
     export.add_argument("store", metavar="STORE", help="folder of a store")
@@ -44,7 +44,9 @@ def register(verbs: Any) -> None:
 
 
 def _add_common(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--keys", metavar="DIR", help="folder of the position keys, if they are kept apart from the store")
+    verb.add_argument(
+        "--keys", metavar="DIR", help="folder of the position keys, if they are kept apart from the store"
+    )
     verb.add_argument(
         "--fill",
         default="mean",

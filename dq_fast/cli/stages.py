@@ -31,7 +31,8 @@ def register(verbs: Any) -> None:
     bins = verbs.add_parser(
         "bins",
         help="stage 2: split the samples into bins of diverse samples",
-        description="Ranks the samples of RUN into bins (bins.npz: ranking, bin_of, gains).\n\n  dq-fast bins run --bins 10",
+        description="Ranks the samples of RUN into bins (bins.npz: ranking, bin_of, gains).\n\n"
+        "  dq-fast bins run --bins 10",
         formatter_class=HelpFormatter,
     )
     bins.add_argument("folder", metavar="RUN", help=_RUN_HELP)
@@ -42,7 +43,8 @@ def register(verbs: Any) -> None:
     sample = verbs.add_parser(
         "sample",
         help="stage 3: draw samples from every bin",
-        description="Draws uniformly from every bin of RUN (sample.json: the kept ids).\n\n  dq-fast sample run --keep 0.3",
+        description="Draws uniformly from every bin of RUN (sample.json: the kept ids).\n\n"
+        "  dq-fast sample run --keep 0.3",
         formatter_class=HelpFormatter,
     )
     sample.add_argument("folder", metavar="RUN", help=_RUN_HELP)
@@ -71,7 +73,9 @@ def _print(parsed: argparse.Namespace, title: str, result: dict[str, Any]) -> No
     def show(console: Console) -> None:
         made = table(title, "what", "value")
         for name, value in result.items():
-            shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+            shown = (
+                f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+            )
             made.add_row(name.replace("_", " "), human_bytes(value) if name.endswith("bytes") else shown)
         console.print(made)
 
@@ -88,7 +92,13 @@ def run_embed(parsed: argparse.Namespace) -> None:
     with progress_bars(parsed.quiet) as progress:
         source = pipeline.source_stage(run, parsed.source, options.source)
         classifier = pipeline.model_stage(
-            run, source, options.model, device=device, workers=parsed.workers, progress=progress
+            run,
+            source,
+            options.model,
+            device=device,
+            max_bad=options.source.max_bad,
+            workers=parsed.workers,
+            progress=progress,
         )
         embedding = pipeline.embed_stage(
             run,
@@ -152,7 +162,7 @@ def run_pack(parsed: argparse.Namespace) -> None:
         pipeline.pack_stage(
             run,
             source,
-            pipeline.load_model(run, source, device),
+            pipeline.load_model(run, device),
             embedding,
             pipeline.load_sample(run),
             parsed.out,

@@ -51,20 +51,32 @@ def register(verbs: Any) -> None:
     verb.add_argument(
         "--keep", type=fraction, metavar="F", help="with --baseline random on a plain source: fraction of its images"
     )
-    verb.add_argument("--model", metavar="NAME", help="default: resnet18_cifar up to 64 px, timm's resnet18 for larger images")
-    verb.add_argument("--input-size", type=arguments.size, metavar="HxW", help="default: the model's own, or the images' size")
+    verb.add_argument(
+        "--model", metavar="NAME", help="default: resnet18_cifar up to 64 px, timm's resnet18 for larger images"
+    )
+    verb.add_argument(
+        "--input-size", type=arguments.size, metavar="HxW", help="default: the model's own, or the images' size"
+    )
     verb.add_argument("--epochs", type=positive, default=200, metavar="N", help="passes over the training images")
     verb.add_argument(
         "--match-steps",
         action="store_true",
-        help="train as many steps as the whole source would take in --epochs, so that small sets are not also trained less",
+        help="train as many steps as the whole source takes in --epochs, so that small sets are not also trained less",
     )
-    verb.add_argument("--batch-size", type=positive, metavar="N", help="default: 128, or 16 for very small sets as in the paper")
+    verb.add_argument(
+        "--batch-size", type=positive, metavar="N", help="default: 128, or 16 for very small sets as in the paper"
+    )
     verb.add_argument("--lr", type=float, metavar="R", help="learning rate at the start (default 0.1)")
-    verb.add_argument("--seeds", type=positive, default=1, metavar="K", help="repeat with K seeds and report mean and spread")
+    verb.add_argument(
+        "--seeds", type=positive, default=1, metavar="K", help="repeat with K seeds and report mean and spread"
+    )
     verb.add_argument("--seed", type=natural, default=0, help="the first seed")
-    verb.add_argument("--keys", metavar="DIR", help="folder of the position keys, if they are kept apart from the store")
-    verb.add_argument("--fill", default="mean", choices=("mean", "nearest", "inpaint"), help="what dropped patches become")
+    verb.add_argument(
+        "--keys", metavar="DIR", help="folder of the position keys, if they are kept apart from the store"
+    )
+    verb.add_argument(
+        "--fill", default="mean", choices=("mean", "nearest", "inpaint"), help="what dropped patches become"
+    )
     verb.add_argument("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
     verb.add_argument("--workers", type=positive, metavar="N", help="threads that decode images (default: one a core)")
     add_output_options(verb)

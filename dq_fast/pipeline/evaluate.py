@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dq_fast.data import Source, Subset, has_split, open_source
+from dq_fast.data import Source, has_split, open_source
 from dq_fast.errors import InputError
-from dq_fast.pipeline.compress import CompressResult
+from dq_fast.pipeline.job import CompressResult
 from dq_fast.pipeline.options import SourceOptions
 from dq_fast.pipeline.stages import SMALL_SIDE, open_part, pick_device, typical_size
 from dq_fast.progress import Progress, silent
@@ -32,34 +32,15 @@ def find_test_source(spec: str, options: SourceOptions, given: str | None = None
     """
     if given is not None:
         split = next((s for s in _TEST_SPLITS if has_split(given, s)), None)
-        return open_source(
-            given, split=split, image_column=options.image_column, label_column=options.label_column
-        )
+        return open_source(given, split=split, image_column=options.image_column, label_column=options.label_column)
     if options.holdout:
         return open_part(spec, options, held_out=True)
     for split in _TEST_SPLITS:
         if split != options.split and has_split(spec, split):
-            return open_source(
-                spec, split=split, image_column=options.image_column, label_column=options.label_column
-            )
+            return open_source(spec, split=split, image_column=options.image_column, label_column=options.label_column)
     raise InputError(
         f"{spec} has no test part to measure accuracy on: give --test SOURCE, or compress with --holdout 0.2"
     )
-
-
-def aligned(test: Source, class_names: list[str]) -> Source:
-    """The test images with labels in the training data's order of classes; an error where they have others."""
-    names = list(test.class_names)
-    if names == list(class_names):
-        return test
-    missing = sorted(set(names) - set(class_names))
-    if missing:
-        raise InputError(f"{test.spec} has the class {missing[0]!r}, which the training data ({class_names}) has not")
-    place = np.array([class_names.index(name) for name in names], np.int64)
-    relabelled = Subset(test, np.arange(len(test)))
-    relabelled.labels = place[np.asarray(test.labels)]
-    relabelled.class_names = list(class_names)
-    return relabelled
 
 
 def default_train_model(source: Source) -> str:
@@ -76,13 +57,12 @@ def compare_training(
     device: str = "auto",
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train the run's own architecture from scratch on full data, store and random subset, for the same number of steps.
+    """Train the run's own architecture from scratch on full data, store and random subset, all for as many steps.
 
     Returns:
         model, epochs, test_images, and a row each (data, images, last, best, seconds).
     """
     full, store = done.source, done.store
-    test = aligned(test, list(full.class_names))
     model = done.run.require("model", "")["results"]["name"]
     epochs = epochs or QUICK_EPOCHS
     sets: list[tuple[str, Data]] = [
@@ -100,7 +80,7 @@ def compare_training(
             match_steps=len(full),
             seed=seed,
             device=pick_device(device),
-            progress=_named(progress, f"train: {name}"),
+            progress=_as(progress, f"train: {name}"),
         )
         rows.append(
             {"data": name, "images": len(data), "last": result.last, "best": result.best, "seconds": result.seconds}
@@ -108,8 +88,9 @@ def compare_training(
     return {"model": model, "epochs": epochs, "test_images": len(test), "seed": seed, "rows": rows}
 
 
-def _named(progress: Progress, name: str) -> Progress:
-    return lambda _stage, done, total: progress(name, done, total)
+def _as(progress: Progress, name: str) -> Progress:
+    """The training's progress under another name; reading the images goes without a bar."""
+    return lambda stage, done, total: progress(name, done, total) if stage == "train" else None
 
 
 def train_on(
@@ -153,8 +134,6 @@ def train_on(
         if store is None and baseline == "random" and keep is None:
             raise InputError("--baseline random on a plain source needs --keep F: how many of its images?")
         trained = full
-    class_names = list(trained.class_names)
-    tested = aligned(tested, class_names)
     runs = []
     name = model or default_train_model(tested)
     for seed in seeds:
@@ -172,9 +151,9 @@ def train_on(
             input_size=input_size,
             device=pick_device(device),
             workers=workers,
-            progress=_named(progress, f"train, seed {seed}"),
+            progress=_as(progress, f"train, seed {seed}"),
         )
-        runs.append({"seed": seed, **result.plain()})
+        runs.append(result.to_dict())
     last = np.array([row["last"] for row in runs])
     return {
         "model": name,

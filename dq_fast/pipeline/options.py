@@ -14,7 +14,7 @@ class SourceOptions:
 
     Attributes:
         split: the part of a source that has parts ("train", "test", …).
-        holdout: fraction of the source that is set aside for testing and not compressed (for sources without a test part).
+        holdout: fraction of the source set aside for testing and not compressed (for sources without a test part).
         image_column, label_column: of a parquet source, when they are not found by themselves.
         max_bad: fraction of unreadable images above which the run stops.
         seed: of the hold-out draw.
@@ -33,8 +33,8 @@ class ModelOptions:
     """The classifier whose features, logits and class activations everything rests on.
 
     Attributes:
-        model: a built-in or timm model name, or "package.module:factory"; None takes resnet20_cifar for images up to 64 px
-            and timm's resnet18 for larger ones.
+        model: a built-in or timm model name, or "package.module:factory"; None takes resnet20_cifar for images up to
+            64 px and timm's resnet18 for larger ones.
         weights: a local safetensors or torch file; None trains here unless `pretrained`.
         pretrained: take the weights that the model's package offers.
         train_epochs: epochs of training on the source; None is 10 without weights (as in the paper) and 0 with them.
@@ -89,7 +89,7 @@ class PackOptions:
         drop: θ, the fraction of patches dropped from each image.
         patch: side of a patch in pixels; None is 4 for images up to 64 px and 16 for larger ones.
         variant: of GradCAM++, see `dq_fast.ops.patch_scores`.
-        codec: "png", "webp-lossless", "jpeg" or "webp"; None is lossless for images up to 64 px and JPEG for larger ones.
+        codec: "png", "webp-lossless", "jpeg" or "webp"; None is lossless for images up to 64 px and JPEG for larger.
         quality: of the lossy codecs, 1 to 100; None is the codec's default here.
         seed: of the shuffling.
     """
@@ -114,7 +114,7 @@ class Options:
 
     @classmethod
     def of(cls, **values: Any) -> Options:
-        """Options from flat names (``keep=0.3, n_bins=5``); ``seed`` goes to every stage. Unknown names are an error."""
+        """Options from flat names (``keep=0.3, n_bins=5``); ``seed`` goes to every stage; unknown ones are errors."""
         parts: dict[str, Any] = {}
         known: set[str] = set()
         for part in fields(cls):
@@ -158,7 +158,9 @@ class Options:
 def _fraction(name: str, value: float, *, low_open: bool = False, high_open: bool = False) -> None:
     inside = isinstance(value, (int, float)) and 0 <= value <= 1
     if not inside or (low_open and value == 0) or (high_open and value == 1):
-        raise InputError(f"{name} must be a fraction in {'(' if low_open else '['}0, 1{')' if high_open else ']'}, got {value!r}")
+        raise InputError(
+            f"{name} must be a fraction in {'(' if low_open else '['}0, 1{')' if high_open else ']'}, got {value!r}"
+        )
 
 
 def _choice(name: str, value: Any, choices: tuple[Any, ...]) -> None:
@@ -170,3 +172,9 @@ def _whole(name: str, value: Any, low: int, high: int | None = None) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise InputError(f"{name} must be a whole number {bounds}, got {value!r}")
+
+
+def option_names() -> set[str]:
+    """The flat names that `Options.of` takes."""
+    parts = (SourceOptions, ModelOptions, BinOptions, SampleOptions, PackOptions)
+    return {f.name for part in parts for f in fields(part)}

@@ -1,8 +1,8 @@
 """A run folder: what each finished stage left, and whether it can be used again.
 
-Every stage owns one sub-folder. It writes its files there and, last, ``record.json``: the stage's parameters, a digest of the
-record it was built on, and the SHA-256 of its files. A stage is current when its record says the same parameters, the
-same predecessor, and its files are whole; a killed stage has no record and is done again.
+Every stage owns one sub-folder. It writes its files there and, last, ``record.json``: the stage's parameters, a digest
+of the record it was built on, and the SHA-256 of its files. A stage is current when its record says the same
+parameters, the same predecessor, and its files are whole; a killed stage has no record and is done again.
 """
 
 from __future__ import annotations

@@ -6,17 +6,15 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
 from safetensors.torch import load_file, save
 from torch import nn
 
 from dq_fast.data import Source, open_source, split_off
-from dq_fast.embed import Classifier, Embedding, embed, gradient_embedding, load_classifier, train_classifier
+from dq_fast.embed import Classifier, Embedding, embed, load_classifier, train_classifier
 from dq_fast.errors import BadImageError, InputError
 from dq_fast.files import atomic_write, read_json, sha256_file
 from dq_fast.pipeline.options import BinOptions, ModelOptions, SampleOptions, SourceOptions
@@ -101,7 +99,7 @@ def model_stage(
     options: ModelOptions,
     *,
     device: str = "cpu",
-    batch_size: int | None = None,
+    max_bad: float = 0.01,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Classifier:
@@ -141,8 +139,9 @@ def model_stage(
                 source,
                 epochs=epochs,
                 seed=options.seed,
+                max_bad=max_bad,
+                workers=workers,
                 progress=progress,
-                **({} if batch_size is None else {"batch_size": batch_size}),
             )
         elif classifier.state == "untrained":
             _log.warning("model %s has random weights: give --weights, or let it train (--train-epochs)", name)
@@ -191,8 +190,8 @@ def embed_stage(
 ) -> Embedding:
     """Features and logits of every readable image, in one pass.
 
-    A classifier whose head is not of these classes (an ImageNet model, say) gets one here, by logistic regression on the
-    features: its gradients and class activations then speak of the classes of the data set. `classifier` is changed.
+    A classifier whose head is not of these classes (an ImageNet model, say) gets one here, by logistic regression on
+    the features: its gradients and class activations then speak of the classes of the data set. It is changed.
     """
     parameters = {"max_bad": max_bad}
     if run.is_current("embed", parameters):
@@ -212,8 +211,7 @@ def embed_stage(
         if classifier.state == "body":
             features, labels = torch.as_tensor(embedding.features), torch.as_tensor(embedding.labels)
             head = classifier.fit_head(features, labels, len(source.class_names))
-            with torch.inference_mode():
-                embedding.logits = head(features.to(head.weight.device)).float().cpu().numpy()
+            embedding = embedding.with_head(head)
             state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
             with atomic_write(folder / _HEAD_FILE) as file:
                 file.write(save(state))
@@ -240,11 +238,9 @@ def bins_stage(
     parameters = asdict(options)
     if run.is_current("bins", parameters):
         return load_bins(run)
-    features = torch.as_tensor(embedding.features, device=device)
-    rows: Any = features
-    if options.embedding == "gradient":
-        logits, labels = torch.as_tensor(embedding.logits, device=device), torch.as_tensor(embedding.labels, device=device)
-        rows = gradient_embedding(logits, features, labels, loss=options.loss)
+    gradient = options.embedding == "gradient"
+    factors = embedding.factors(options.loss) if gradient else (torch.as_tensor(embedding.features),)
+    rows = tuple(f.to(device) for f in factors)
     quantizer = SampleQuantizer(
         n_bins=options.n_bins,
         lam=options.lam,
@@ -272,9 +268,7 @@ def load_bins(run: RunFolder) -> SampleQuantizer:
     record = run.require("bins", f"dq-fast bins {run.path}")
     given = {name: record["parameters"][name] for name in ("n_bins", "lam", "shifted", "center", "method")}
     with np.load(run.folder("bins") / "bins.npz", allow_pickle=False) as found:
-        return SampleQuantizer(**given).restore(
-            found["ranking"], found["bin_of"], found["gains"], found["groups"]
-        )
+        return SampleQuantizer(**given).restore(found["ranking"], found["bin_of"], found["gains"], found["groups"])
 
 
 def sample_stage(run: RunFolder, quantizer: SampleQuantizer, embedding: Embedding, options: SampleOptions) -> Ints:
@@ -285,9 +279,7 @@ def sample_stage(run: RunFolder, quantizer: SampleQuantizer, embedding: Embeddin
     with run.writing("sample", parameters) as (folder, results):
         rows = quantizer.sample(options.keep, seed=options.seed, labels=embedding.labels)
         if not len(rows):
-            raise InputError(
-                f"keep must be large enough to keep a sample of {len(embedding.ids)}, got {options.keep}"
-            )
+            raise InputError(f"keep must be large enough to keep a sample of {len(embedding.ids)}, got {options.keep}")
         ids = [embedding.ids[i] for i in rows]
         with atomic_write(folder / "sample.json") as file:
             file.write(json.dumps({"rows": rows.tolist(), "ids": ids}, ensure_ascii=False, indent=0).encode())

@@ -104,7 +104,7 @@ class SampleQuantizer:
             shifted=self.shifted,
             center=self.center,
             method=self.method,
-            **({} if progress is None else {"progress": progress}),
+            progress=progress,
         )
         ranked = ranking.cpu().numpy()
         self.ranking_: Ints = order[ranked].astype(np.int64)

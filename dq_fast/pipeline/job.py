@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dq_fast.data import Source
 from dq_fast.errors import InputError
 from dq_fast.pipeline import stages
 from dq_fast.pipeline.options import Options
+from dq_fast.pipeline.pack import pack_stage
 from dq_fast.pipeline.run import RunFolder
+from dq_fast.pipeline.summary import store_summary
 from dq_fast.progress import Progress, silent
 from dq_fast.restore import Store
 from dq_fast.restore import open as open_store
@@ -25,6 +27,7 @@ class CompressResult:
     """What `compress_run` did.
 
     Attributes:
+        source: the images it was made from.
         store: the finished store.
         run: the folder with the stages' results (model, embedding, bins, sample), for other keep or drop ratios.
         seconds: time per stage; a stage that an earlier run had finished took next to none.
@@ -32,11 +35,39 @@ class CompressResult:
         bad: unreadable images, each with id and reason.
     """
 
+    source: Source
     store: Store
     run: RunFolder
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
     bad: list[dict[str, str]] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """The store's facts (see `store_summary`) with the run's own, JSON-able."""
+        return {
+            **store_summary(self.store.path),
+            "work": str(self.run.path),
+            "seconds": self.seconds,
+            "reused": self.reused,
+            "bad": self.bad,
+        }
+
+
+@dataclass
+class _Timer:
+    """Times the stages, and notes those that an earlier run had finished."""
+
+    run: RunFolder
+    seconds: dict[str, float] = field(default_factory=dict)
+    reused: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - begun
+        if name not in self.run.written:
+            self.reused.append(name)
 
 
 def compress(
@@ -57,7 +88,8 @@ def compress(
     """Compress a data set of images: choose samples, keep informative patches, write a store.
 
     Args:
-        source: an ImageFolder, CIFAR-10/100 python batches, a parquet file or folder, WebDataset shards, an npz, or "mnist5k".
+        source: an ImageFolder, CIFAR-10/100 python batches, a parquet file or folder, WebDataset shards, an npz, or
+            "mnist5k".
         out: the store's folder; it appears when everything is done. It must not exist yet.
         keep: fraction of the samples to keep, in (0, 1].
         n_bins: number of bins N.
@@ -68,7 +100,8 @@ def compress(
         batch_size: images per forward pass.
         workers: threads that decode images; None is one a core.
         progress: called as ``progress(stage, done, total)``.
-        **more: any field of `dq_fast.pipeline.Options`' parts, e.g. ``model=``, ``weights=``, ``by_class=False``, ``codec=``.
+        **more: any field of `dq_fast.pipeline.Options`' parts, e.g. ``model=``, ``weights=``, ``by_class=False``,
+            ``codec=``.
 
     Returns:
         The store: ``len(store)``, ``store[i] -> (image, label)``, ``store.ids``.
@@ -106,7 +139,9 @@ def compress_run(
     out = Path(out)
     work = Path(work) if work is not None else out.with_name(out.name + ".work")
     if out.exists() and not resume:
-        raise InputError(f"{out} exists already: choose another folder, delete it, or give --resume to take it as it is")
+        raise InputError(
+            f"{out} exists already: choose another folder, delete it, or give --resume to take it as it is"
+        )
     if work.exists() and not resume and not out.exists():
         raise InputError(
             f"{work} exists already, from an earlier run: give --resume to continue it, or delete it to start over"
@@ -118,7 +153,13 @@ def compress_run(
         images = stages.source_stage(run, str(source), options.source)
     with timer.stage("model"):
         classifier = stages.model_stage(
-            run, images, options.model, device=device, workers=workers, progress=progress
+            run,
+            images,
+            options.model,
+            device=device,
+            max_bad=options.source.max_bad,
+            workers=workers,
+            progress=progress,
         )
     with timer.stage("embed"):
         embedding = stages.embed_stage(
@@ -136,7 +177,7 @@ def compress_run(
     with timer.stage("sample"):
         rows = stages.sample_stage(run, quantizer, embedding, options.sample)
     with timer.stage("pack"):
-        stages.pack_stage(
+        pack_stage(
             run,
             images,
             classifier,
@@ -144,10 +185,9 @@ def compress_run(
             rows,
             out,
             options.pack,
-            parameters=options.plain(),
             device=device,
             batch_size=batch_size,
             workers=workers,
             progress=progress,
         )
-    return CompressResult(open_store(out), run, timer.seconds, timer.reused, embedding.bad)
+    return CompressResult(images, open_store(out), run, timer.seconds, timer.reused, embedding.bad)

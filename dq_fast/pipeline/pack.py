@@ -1,0 +1,177 @@
+"""The pack stage: patches of the drawn images are scored, cut, and written to a store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dq_fast.data import Source, read_batches
+from dq_fast.embed import Classifier, Embedding
+from dq_fast.errors import BadImageError, InputError
+from dq_fast.files import read_json, write_json
+from dq_fast.patches import PixelQuantizer, default_patch, patch_grid
+from dq_fast.pipeline.options import PackOptions
+from dq_fast.pipeline.run import RunFolder
+from dq_fast.pipeline.stages import SMALL_SIDE, Ints
+from dq_fast.progress import Progress, silent
+from dq_fast.store import StoreWriter
+from dq_fast.store.manifest import Manifest
+
+_LOSSY_CODEC = "jpeg"
+_LOSSLESS_CODEC = "webp-lossless"
+
+
+def pack_stage(
+    run: RunFolder,
+    source: Source,
+    classifier: Classifier,
+    embedding: Embedding,
+    rows: Ints,
+    out: str | os.PathLike[str],
+    options: PackOptions,
+    *,
+    device: str = "cpu",
+    batch_size: int = 128,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> None:
+    """Write the store `out`.
+
+    It is built in the run folder and moved to `out` when it is whole. An interrupted stage goes on at the last whole
+    shard; batches are the same ones as in an uninterrupted run, and so are the bytes.
+
+    Raises:
+        InputError: `out` exists and is not this very store, or an image cannot be read any more.
+    """
+    out = Path(out)
+    typical = run.require("model", f"dq-fast embed SOURCE {run.path}")["parameters"]["typical_size"]
+    small = max(typical) <= SMALL_SIDE
+    patch = options.patch or default_patch(*typical)
+    codec = options.codec or (_LOSSLESS_CODEC if small else _LOSSY_CODEC)
+    parameters = {**_chosen(run), **asdict(options), "patch": patch, "codec": codec}
+    key = {"after": run.digest("sample"), "parameters": parameters}
+    if out.exists():
+        if _is_this(out, parameters, source):
+            return
+        raise InputError(f"{out} exists and is not what these parameters give: choose another folder or delete it")
+    run.written.add("pack")
+    building = run.path / "pack"
+    store = building / "store"
+    if not (building / "key.json").is_file() or read_json(building / "key.json") != key:
+        if building.exists():
+            shutil.rmtree(building)
+        building.mkdir(parents=True)
+        write_json(building / "key.json", key)
+    with StoreWriter(
+        store,
+        patch=patch,
+        codec=codec,
+        quality=options.quality,
+        class_names=list(source.class_names),
+        seed=options.seed,
+        resume=True,
+        hflip=source.hflip,
+    ) as writer:
+        _write(writer, source, classifier, embedding, rows, patch, options, device, batch_size, workers, progress)
+        record = run.require("source", "")
+        kept_bytes = sum(source.size_of(int(embedding.index[row])) for row in rows)
+        writer.close(
+            source={
+                "spec": record["parameters"]["spec"],
+                "options": {name: value for name, value in record["parameters"].items() if name != "spec"},
+                **{name: record["results"][name] for name in ("kind", "fingerprint", "images", "hflip")},
+            },
+            parameters=parameters,
+            bytes_before=record["results"]["bytes"],
+            counts={
+                "source_images": record["results"]["images"],
+                "bad_images": len(embedding.bad),
+                "kept_bytes": kept_bytes,
+            },
+        )
+    _move(store, out)
+    shutil.rmtree(building)
+
+
+def _chosen(run: RunFolder) -> dict[str, Any]:
+    """The parameters of the stages before, for the manifest: a store tells how it was made."""
+    given = {}
+    for stage in ("model", "bins", "sample"):
+        given.update(
+            {k: v for k, v in run.require(stage, "")["parameters"].items() if k not in ("seed", "typical_size")}
+        )
+    return given
+
+
+def _is_this(out: Path, parameters: dict[str, Any], source: Source) -> bool:
+    if not (out / "manifest.json").is_file():
+        return False
+    manifest = Manifest.read(out).content
+    return manifest["parameters"] == parameters and manifest["source"].get("fingerprint") == source.fingerprint()
+
+
+def _write(
+    writer: StoreWriter,
+    source: Source,
+    classifier: Classifier,
+    embedding: Embedding,
+    rows: Ints,
+    patch: int,
+    options: PackOptions,
+    device: str,
+    batch_size: int,
+    workers: int | None,
+    progress: Progress,
+) -> None:
+    quantizer = PixelQuantizer(classifier.module, drop=options.drop, variant=options.variant)
+    classifier.module.to(device)
+    begin = (
+        writer.done - writer.done % batch_size
+    )  # whole batches, as in an uninterrupted run: the same scores to the bit
+    todo = rows[begin:]
+    done = begin
+    progress("pack", done, len(rows))
+
+    def unreadable(error: BadImageError) -> None:
+        raise InputError(f"{error}; it could be read before: did {source.spec} change?")
+
+    for positions, images in read_batches(
+        source,
+        embedding.index[todo],
+        batch_size=batch_size,
+        transform=lambda image: (image, classifier.resize(image)),
+        workers=workers,
+        on_bad=unreadable,
+    ):
+        batch = rows[done : done + len(positions)]
+        labels = embedding.labels[batch]
+        grids = [patch_grid(image.shape[0], image.shape[1], patch) for image, _ in images]
+        if options.drop:
+            x = classifier.normalize(torch.from_numpy(np.stack([resized for _, resized in images])))
+            kept = quantizer.keep(x, torch.from_numpy(labels), grids)
+        else:
+            kept = [np.arange(r * c) for r, c in grids]
+        for place, row in enumerate(batch):
+            if done + place >= writer.done:
+                writer.add(embedding.ids[row], int(labels[place]), images[place][0], kept[place])
+        done += len(positions)
+        progress("pack", done, len(rows))
+
+
+def _move(store: Path, out: Path) -> None:
+    """Give the finished store its name: a rename, or a copy beside `out` and then a rename where it is another disk."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(store, out)
+    except OSError:
+        partial = out.with_name(f".{out.name}.part")
+        if partial.exists():
+            shutil.rmtree(partial)
+        shutil.copytree(store, partial)
+        os.rename(partial, out)
