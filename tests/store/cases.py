@@ -28,7 +28,7 @@ def texture(rng: np.random.Generator, height: int, width: int, *, grey: bool = F
     y, x = np.mgrid[:height, :width].astype(float)
     channels = []
     for _ in range(1 if grey else 3):
-        a, b, c = rng.uniform(0.02, 0.3, 2).tolist() + [rng.uniform(0, 6)]
+        a, b, c = *rng.uniform(0.02, 0.3, 2), rng.uniform(0, 6)
         channels.append(127 + 90 * np.sin(a * x + b * y + c) + rng.normal(0, 4, (height, width)))
     image = np.clip(np.stack(channels * (3 if grey else 1), axis=-1), 0, 255)
     return image.astype(np.uint8)
@@ -79,7 +79,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def mini_reader(folder: Path) -> list[tuple[str, int, np.ndarray, np.ndarray]]:
-    """Reads a store as docs/STORE.md says, with json, hashlib, numpy and Pillow: (id, label, image, known pixels) each."""
+    """Reads a store by docs/STORE.md with json, hashlib, numpy and Pillow: (id, label, image, known pixels) each."""
     manifest = json.loads((folder / "manifest.json").read_text())
     assert manifest["format"] == "dq_fast store"
     assert manifest["version"] == 1

@@ -35,7 +35,7 @@ def whole(tmp_path_factory) -> dict[str, bytes]:
 
 
 def run_until(folder: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> bool:
-    """Write with every step that changes the disk counted, and die before step number `steps`; True if it got through."""
+    """Write with every step that changes the disk counted, die before step `steps`; True if it got through."""
     counter = [0]
 
     def dying(function):

@@ -152,7 +152,7 @@ def test_an_independent_reader_sees_the_same(tmp_path, codec, patch, grey):
     assert [(id, label) for id, label, _, _ in found] == [(item.id, item.label) for item in items]
     for i, (_, _, image, known) in enumerate(found):
         patches, positions = store.patches(i)
-        height, width = store.sizes[i]
+        width = store.sizes[i, 1]
         columns = -(-width // patch)
         mask = np.zeros_like(known)
         for patch_pixels, position in zip(patches, positions, strict=True):
