@@ -14,6 +14,7 @@ Pixels = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 _INPAINT_RADIUS = 3.0  # px, the neighbourhood that OpenCV's own examples use
+_INPAINT_LEAST = 3  # px a side: on a single line OpenCV reads beside the image; such images get the nearest pixels
 _NEAREST_CELLS = 1 << 22  # distances held at a time by NearestFill: 32 MB
 
 
@@ -100,7 +101,7 @@ class InpaintFill(Fill):
 
         # it looks at what stands behind the mask, at the image's border above all: something sensible has to
         filled = NearestFill()(image, dropped)
-        if dropped.any():
+        if dropped.any() and min(dropped.shape) >= _INPAINT_LEAST:
             mask = dropped.astype(np.uint8)
             filled[:] = cv2.inpaint(filled, mask, _INPAINT_RADIUS, cv2.INPAINT_TELEA)
         return filled
