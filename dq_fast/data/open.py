@@ -53,9 +53,12 @@ def open_source(
     """
     try:
         found = _find(spec, image_column, label_column)
-        return found.open(choose(found.splits, split, found.spec))
+        source = found.open(choose(found.splits, split, found.spec))
     except OSError as error:
         raise InputError(f"{spec} cannot be read: {error.strerror or error} ({error.filename})") from None
+    if not len(source):
+        raise InputError(f"{spec} has no images")
+    return source
 
 
 def has_split(spec: str | os.PathLike[str], split: str) -> bool:
