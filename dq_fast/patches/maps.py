@@ -103,6 +103,7 @@ def read_maps(model: nn.Module, images: Tensor, labels: Tensor | None, plan: Pla
 
     with evaluating(model), torch.inference_mode(False):
         images = images.clone() if images.is_inference() else images
+        labels = labels.clone() if labels is not None and labels.is_inference() else labels
         if not plan.closed_form:
             activations, gradient = _head_gradient(model, images, plan.layer, target_of)
             if gradient is None:

@@ -144,7 +144,7 @@ class PixelQuantizer:
         if bool(bad.any()):
             raise InputError(
                 f"images must give finite activations and gradients, got NaN or infinity for {int(bad.sum())} of "
-                f"{len(scores)} (first: number {int(bad.nonzero()[0, 0])}); look at their values and the model's weights"
+                f"{len(scores)} (first: number {int(bad.nonzero()[0, 0])}); look at their values and at the weights"
             )
         return scores
 

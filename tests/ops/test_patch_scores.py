@@ -288,3 +288,34 @@ def test_mistakes_are_named(change, message):
     variant = given.pop("variant")
     with pytest.raises(dq.InputError, match=message):
         dq.ops.patch_scores(*given.values(), variant=variant)
+
+
+BESIDE_A_FORBIDDEN_PAGE = """
+import ctypes, mmap, itertools, torch, dq_fast as dq
+page = mmap.PAGESIZE
+memory = mmap.mmap(-1, 64 * page)
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+libc = ctypes.CDLL(None, use_errno=True)
+for k in (20, 41, 63):
+    assert libc.mprotect(ctypes.c_void_p(address + k * page), ctypes.c_size_t(page), 0) == 0
+def at_the_end(x, last):
+    flat = x.contiguous().view(-1)
+    raw = torch.frombuffer(memory, dtype=x.dtype, count=flat.numel(), offset=last * page - flat.numel() * x.element_size())
+    raw.copy_(flat)
+    return raw.view(x.shape)
+for c, h, w, dtype in itertools.product((1, 3, 4, 6, 9), (1, 3), (1, 5), (torch.float32, torch.float16, torch.float64)):
+    a, g = torch.rand(2, c, h, w).to(dtype), torch.rand(2, c, h, w).to(dtype)
+    for constant, last in itertools.product((False, True), (False, True)):
+        order = (0, 2, 3, 1) if last else (0, 1, 2, 3)
+        back = (0, 3, 1, 2) if last else (0, 1, 2, 3)
+        x = at_the_end(a.permute(order), 20).permute(back)
+        y = at_the_end(g[:, :, 0, 0], 41) if constant else at_the_end(g.permute(order), 41).permute(back)
+        assert dq.ops.patch_scores(x, y, (2, 2)).isfinite().all()
+print("read nothing else")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="uses mprotect")
+def test_reads_nothing_behind_the_tensors():
+    done = subprocess.run([sys.executable, "-c", BESIDE_A_FORBIDDEN_PAGE], capture_output=True, text=True, check=False)
+    assert done.stdout == "read nothing else\n", (done.returncode, done.stderr)
