@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -17,4 +18,25 @@ def real_data() -> Path:
     path = Path(folder)
     if not path.is_dir():
         pytest.fail(f"DQ_FAST_TEST_DATA must be a folder, got {folder!r}")
+    return path
+
+
+def pictures(n: int, seed: int, side: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Images uint8 [n, side, side, 3] with a bright square in one of three corners, and which corner."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 3
+    x = rng.integers(0, 90, (n, side, side, 3))
+    half = side // 2
+    for i, label in enumerate(y):
+        top, left = ((0, 0), (0, half), (half, 0))[label]
+        x[i, top : top + half, left : left + half] += rng.integers(80, 160, (1, 1, 3))
+    return x.astype(np.uint8), y
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An npz with 90 training and 30 test images."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.npz"
+    (x, y), (x_test, y_test) = pictures(90, 0), pictures(30, 1)
+    np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
     return path

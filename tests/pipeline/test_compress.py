@@ -1,0 +1,189 @@
+"""The main job from end to end on a tiny source: what is kept, what is recorded, and going on after a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dq_fast as dq
+from dq_fast.errors import InputError
+from dq_fast.patches import kept_count, patch_grid
+
+QUICK = {"train_epochs": 1, "model": "resnet20_cifar", "n_bins": 3, "keep": 0.5}
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file below a folder with the hash of its bytes."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+@pytest.fixture(scope="module")
+def store(tiny, tmp_path_factory):
+    return dq.compress(tiny, tmp_path_factory.mktemp("out") / "store", **QUICK)
+
+
+def test_store_holds_the_drawn_images_and_nothing_else(tiny, store):
+    source = dq.open_source(tiny)
+    assert len(store) == 45
+    assert store.class_names == source.class_names
+    place = {id: i for i, id in enumerate(source.ids)}
+    grid = patch_grid(16, 16, 4)
+    count = kept_count(grid[0] * grid[1], 0.2)
+    for i, id in enumerate(store.ids):
+        original = source.read(place[id])
+        assert store.labels[i] == source.labels[place[id]]
+        patches, positions = store.patches(i)
+        assert len(positions) == count
+        for patch, position in zip(patches, positions, strict=True):
+            row, col = divmod(int(position), grid[1])
+            assert (patch == original[row * 4 : row * 4 + 4, col * 4 : col * 4 + 4]).all()
+    assert np.bincount(store.labels).tolist() == [15, 15, 15]
+
+
+def test_manifest_tells_how_the_store_was_made(tiny, store):
+    manifest = store.manifest
+    assert manifest["parameters"]["keep"] == 0.5
+    assert manifest["parameters"]["n_bins"] == 3
+    assert manifest["parameters"]["model"] == "resnet20_cifar"
+    assert manifest["source"]["fingerprint"] == dq.open_source(tiny).fingerprint()
+    assert manifest["counts"]["source_images"] == 90
+    assert manifest["bytes"]["before"] == 90 * 16 * 16 * 3
+    assert store.verify() == []
+
+
+def test_same_seed_same_bytes_other_seed_other_samples(tiny, store, tmp_path):
+    again = dq.compress(tiny, tmp_path / "again", **QUICK)
+    assert tree(again.path) == tree(store.path)
+    other = dq.compress(tiny, tmp_path / "other", **QUICK, seed=1)
+    assert sorted(other.ids) != sorted(store.ids)
+
+
+def test_stages_one_by_one_give_the_same_store(tiny, store, tmp_path):
+    from dq_fast.cli import main
+
+    run = str(tmp_path / "run")
+    assert main(["embed", str(tiny), run, "--model", "resnet20_cifar", "--train-epochs", "1", "-q"]) == 0
+    assert main(["bins", run, "--bins", "3", "-q"]) == 0
+    assert main(["sample", run, "--keep", "0.5", "-q"]) == 0
+    assert main(["pack", run, str(tmp_path / "out"), "-q"]) == 0
+    assert tree(tmp_path / "out") == tree(store.path)
+    # another ratio from the same bins, without embedding again
+    assert main(["sample", run, "--keep", "0.2", "-q"]) == 0
+    assert main(["pack", run, str(tmp_path / "smaller"), "--drop", "0.5", "-q"]) == 0
+    assert len(dq.open(tmp_path / "smaller")) == 18
+
+
+def test_drop_nothing_keeps_whole_images(tiny, tmp_path):
+    store = dq.compress(tiny, tmp_path / "whole", **{**QUICK, "keep": 0.1}, drop=0.0)
+    source = dq.open_source(tiny)
+    place = {id: i for i, id in enumerate(source.ids)}
+    for i, id in enumerate(store.ids):
+        assert (store[i][0] == source.read(place[id])).all()
+
+
+def test_resume_of_a_finished_run_changes_nothing_and_other_parameters_are_refused(tiny, store):
+    before = tree(store.path)
+    again = dq.compress(tiny, store.path, **QUICK, resume=True)
+    assert tree(again.path) == before
+    with pytest.raises(InputError, match="exists and is not what these parameters give"):
+        dq.compress(tiny, store.path, **{**QUICK, "keep": 0.4}, resume=True)
+    assert tree(store.path) == before
+    # the refused attempt left the run folder usable
+    dq.compress(tiny, store.path, **QUICK, resume=True)
+
+
+def test_existing_folders_are_not_touched(tiny, tmp_path):
+    out = tmp_path / "precious"
+    out.mkdir()
+    (out / "file").write_text("keep me")
+    for resume in (False, True):
+        with pytest.raises(InputError, match="exists"):
+            dq.compress(tiny, out, **QUICK, resume=resume)
+    assert (out / "file").read_text() == "keep me"
+    work = tmp_path / "new.work"
+    work.mkdir()
+    (work / "file").write_text("keep me")
+    with pytest.raises(InputError, match="exists|other files"):
+        dq.compress(tiny, tmp_path / "new", **QUICK, resume=True)
+    assert (work / "file").read_text() == "keep me"
+
+
+def test_a_changed_source_starts_over(tiny, tmp_path):
+    path = tmp_path / "copy.npz"
+    path.write_bytes(tiny.read_bytes())
+    dq.compress(path, tmp_path / "a", **QUICK, work=tmp_path / "work")
+    with np.load(tiny) as found:
+        arrays = dict(found)
+    arrays["x_train"][0] = 255 - arrays["x_train"][0]
+    np.savez(path, **arrays)
+    changed = dq.compress(path, tmp_path / "b", **QUICK, work=tmp_path / "work", resume=True)
+    fresh = dq.compress(path, tmp_path / "c", **QUICK)
+    assert tree(changed.path) == tree(fresh.path)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"keep": 0}, r"keep must be a fraction in \(0, 1\]"),
+        ({"drop": 1.0}, r"drop must be a fraction in \[0, 1\)"),
+        ({"n_bins": 0}, "n_bins must be a whole number"),
+        ({"colour": "red"}, "no parameter 'colour'"),
+        ({"codec": "bmp"}, "codec must be one of"),
+        ({"weights": "nowhere.pt"}, "nowhere.pt"),
+        ({"device": "cuda:99"}, "device"),
+        ({"model": "resnet999"}, "resnet999"),
+    ],
+)
+def test_mistakes_are_named_and_leave_no_store(tiny, tmp_path, parameters, words):
+    with pytest.raises(InputError, match=words):
+        dq.compress(tiny, tmp_path / "out", **{"train_epochs": 1, **parameters})
+    assert not (tmp_path / "out").exists()
+
+
+def run_command(*arguments: str | Path, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dq_fast", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_ten_random_moments_resume_ends_with_the_same_bytes(tiny, tmp_path):
+    # small shards, so that kills fall between them too
+    command = ["compress", tiny, "--model", "resnet20_cifar", "--train-epochs", "2", "--keep", "0.9", "--patch", "1", "-q"]
+    command += ["--batch-size", "16", "--seed", "3"]
+    begun = time.perf_counter()
+    assert run_command(*command[:2], tmp_path / "whole", *command[2:]).wait() == 0
+    whole = time.perf_counter() - begun
+    expected = tree(tmp_path / "whole")
+    moments = random.Random(0)
+    kills = 0
+    for attempt in range(10):
+        out = tmp_path / f"killed{attempt}"
+        process = run_command(*command[:2], out, *command[2:], preexec_fn=os.setsid)
+        time.sleep(whole * moments.uniform(0.15, 1.0))
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+        if kills and process.returncode == -signal.SIGKILL and not out.exists():
+            with pytest.raises(InputError):
+                dq.open(out)
+        again = run_command(*command[:2], out, *command[2:], "--resume")
+        _, errors = again.communicate()
+        assert again.returncode == 0, errors
+        assert tree(out) == expected
+    assert kills >= 5, "the kills came too late to test anything"
