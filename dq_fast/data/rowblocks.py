@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,54 @@ import numpy as np
 from dq_fast.errors import InputError
 
 CACHE_BYTES = 512 << 20  # of decoded blocks: several row groups of published data sets (about 100 MB each)
-BLOCK_BYTES = 128 << 20  # a larger row group is streamed in blocks of about this size
+GROUP_BYTES = 128 << 20  # a larger row group is streamed in blocks, not decoded whole
+BLOCK_BYTES = 32 << 20  # of a streamed block
+_BUFFER_BYTES = 1 << 20  # of one read from the file
 _MIN_BLOCKS = 2  # kept whatever their size: threads straddle a boundary
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some rows' bytes, one behind the other; arrow's own arrays keep up to twice their contents allocated."""
+
+    data: bytes
+    starts: np.ndarray  # int64 [rows]
+    lengths: np.ndarray  # int64 [rows], -1 for null
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.data) + self.starts.nbytes + self.lengths.nbytes
+
+    def __getitem__(self, row: int) -> bytes | None:
+        start, length = int(self.starts[row]), int(self.lengths[row])
+        return None if length < 0 else self.data[start : start + length]
+
+    @classmethod
+    def of(cls, arrays: list[Any]) -> _Block:
+        """From arrow arrays of binary or large_binary."""
+        pieces, starts, lengths, base = [], [], [], 0
+        for array in arrays:
+            _, offset_buffer, data_buffer = array.buffers()
+            wide = str(array.type) == "large_binary"
+            offsets = (
+                np.frombuffer(offset_buffer, np.int64 if wide else np.int32) if len(array) else np.zeros(1, np.int64)
+            )
+            offsets = offsets[array.offset : array.offset + len(array) + 1].astype(np.int64)
+            piece = b"" if data_buffer is None else bytes(memoryview(data_buffer)[offsets[0] : offsets[-1]])
+            starts.append(offsets[:-1] - offsets[0] + base)
+            lengths.append(np.where(array.is_null().to_numpy(zero_copy_only=False), -1, np.diff(offsets)))
+            pieces.append(piece)
+            base += len(piece)
+        return cls(pieces[0] if len(pieces) == 1 else b"".join(pieces), np.concatenate(starts), np.concatenate(lengths))
 
 
 class RowBlocks:
     """The encoded images of a parquet column, by row number over all files.
 
     A row group is decoded whole, or, when large, in blocks by a stream that runs forwards (going back restarts it).
-    Blocks stay until `CACHE_BYTES` are exceeded. Safe from several threads.
+    Blocks stay until `CACHE_BYTES` are exceeded: memory is that, plus what pyarrow needs for one row group, or for a
+    block and the dictionary page of a large one (0.9 GB in all for a file with one row group of 1.2 GB, measured).
+    Safe from several threads.
 
     Attributes:
         rows: images in all.
@@ -40,7 +80,7 @@ class RowBlocks:
                 if rows == 0:
                     continue
                 self.group_sizes.append((rows, size))
-                blocks = max(1, min(rows, round(size / BLOCK_BYTES)))
+                blocks = 1 if size <= GROUP_BYTES else min(rows, -(-size // BLOCK_BYTES))
                 per_block = -(-rows // blocks)
                 group = _Group(file, number, column, rows, per_block)
                 for block in range(-(-rows // per_block)):
@@ -50,14 +90,13 @@ class RowBlocks:
                 self.rows += rows
         self._starts = np.array(starts, np.int64)
         self._sizes: list[np.ndarray | None] = [None] * len(starts)
-        self._cache: OrderedDict[int, Any] = OrderedDict()
+        self._cache: OrderedDict[int, _Block] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, i: int) -> bytes | None:
         """Bytes of row i; None for null. OSError where the file cannot be decoded."""
         block, row = self._locate(i)
-        value: bytes | None = self._load(block)[row].as_py()
-        return value
+        return self._load(block)[row]
 
     def size_of(self, i: int) -> int:
         """Bytes of row i, 0 for null; remembered once its block was read."""
@@ -75,8 +114,8 @@ class RowBlocks:
         block = int(np.searchsorted(self._starts, i, side="right")) - 1
         return block, i - int(self._starts[block])
 
-    def _load(self, block: int) -> Any:
-        """The block's column (pyarrow), from the cache or the file."""
+    def _load(self, block: int) -> _Block:
+        """The block, from the cache or the file."""
         with self._lock:
             if block in self._cache:
                 self._cache.move_to_end(block)
@@ -87,14 +126,14 @@ class RowBlocks:
             with self._lock:
                 if block in self._cache:
                     return self._cache[block]
-            column = group.read(within)
+            content = group.read(within)
             with self._lock:
                 if self._sizes[block] is None:
-                    self._sizes[block] = _lengths(column)
-                self._cache[block] = column
-                while len(self._cache) > _MIN_BLOCKS and sum(c.nbytes for c in self._cache.values()) > CACHE_BYTES:
+                    self._sizes[block] = np.maximum(content.lengths, 0)
+                self._cache[block] = content
+                while len(self._cache) > _MIN_BLOCKS and sum(b.nbytes for b in self._cache.values()) > CACHE_BYTES:
                     self._cache.popitem(last=False)
-        return column
+        return content
 
 
 class _Group:
@@ -103,11 +142,11 @@ class _Group:
     def __init__(self, file: Path, number: int, column: str, rows: int, per_block: int) -> None:
         self.file, self.number, self.column, self.rows, self.per_block = file, number, column, rows, per_block
         self.lock = threading.Lock()
-        self._stream: Iterator[Any] | None = None
+        self._stream: Iterator[_Block] | None = None
         self._next = 0
 
-    def read(self, block: int) -> Any:
-        """A pyarrow chunked array of the block's bytes; the caller holds the lock."""
+    def read(self, block: int) -> _Block:
+        """Decode one block; the caller holds the lock."""
         import pyarrow as pa
 
         try:
@@ -116,23 +155,24 @@ class _Group:
             if self._stream is None or block < self._next:
                 self._stream, self._next = self._open(self.per_block), 0
             while True:
-                column = next(self._stream)
+                content = next(self._stream)
                 self._next += 1
                 if self._next > block:
                     if self._next * self.per_block >= self.rows:
                         self._stream = None  # the end: let the file go
-                    return column
+                    return content
         except (pa.ArrowException, OSError, StopIteration) as error:
             self._stream = None
             raise OSError(f"{self.file.name}: {error}") from None
 
-    def _open(self, size: int) -> Iterator[Any]:
+    def _open(self, size: int) -> Iterator[_Block]:
         """Stream the group's bytes, `size` rows at a time (the last block may be shorter)."""
         import pyarrow as pa
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.file, memory_map=True) as file:
+        # Buffered, not mapped: a map of the whole file would count as this process's memory.
+        with pq.ParquetFile(self.file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
             is_struct = pa.types.is_struct(file.schema_arrow.field(self.column).type)
             name = f"{self.column}.bytes" if is_struct else self.column
             waiting: list[Any] = []
@@ -144,19 +184,15 @@ class _Group:
                     array = pc.struct_field(array, "bytes")  # null where the whole struct is null
                 waiting.append(array)
                 count += len(array)
-                if count >= size:
-                    whole = pa.chunked_array(waiting)
-                    yield whole.slice(0, size)
-                    waiting, count = [whole.slice(size).combine_chunks()] if count > size else [], count - size
+                if count >= size:  # batches may be shorter than asked for; blocks are not
+                    over = count - size
+                    last = waiting.pop()
+                    block = _Block.of([*waiting, last.slice(0, len(last) - over)])
+                    waiting, count = [last.slice(len(last) - over)] if over else [], over
+                    del batch, array, last  # the arrow memory goes before the consumer takes its time
+                    yield block
             if count:
-                yield pa.chunked_array(waiting)
-
-
-def _lengths(column: Any) -> np.ndarray:
-    import pyarrow.compute as pc
-
-    lengths: np.ndarray = pc.fill_null(pc.binary_length(column), 0).to_numpy()
-    return lengths.astype(np.int64)
+                yield _Block.of(waiting)
 
 
 def _row_groups(file: Path, column: str) -> list[tuple[int, int]]:

@@ -109,11 +109,9 @@ def test_exceptions_of_the_transform_reach_the_consumer(workers: int) -> None:
         return value(image)
 
     seen: list[int] = []
+    batches = read_batches(Slow(40), np.arange(40), batch_size=4, transform=transform, workers=workers, on_bad=fail)
     with pytest.raises(ZeroDivisionError, match="thirteen"):
-        for _, x in read_batches(
-            Slow(40), np.arange(40), batch_size=4, transform=transform, workers=workers, on_bad=fail
-        ):
-            seen += x
+        seen.extend(x for _, batch in batches for x in batch)
     assert seen == list(range(12))
     assert not threads()
 

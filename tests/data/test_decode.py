@@ -180,6 +180,7 @@ def test_exif_orientation(format: str, orientation: int) -> None:
     assert np.abs(out.astype(int) - expected).max() <= (3 if format == "JPEG" else 0)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("exif", [b"Exif\0\0garbage", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0"])
 def test_broken_exif_is_ignored(exif: bytes) -> None:
     image = np.full((8, 8, 3), 90, np.uint8)
@@ -236,10 +237,11 @@ def test_damaged_bytes_never_raise_anything_else() -> None:
             try:
                 out = decode_image(broken.tobytes(), "i")
             except BadImageError as error:
-                assert "\n" not in error.reason
+                out = error.reason
+            if isinstance(out, str):
+                assert "\n" not in out
             else:
-                assert out.dtype == np.uint8
-                assert out.ndim == 3
+                assert (out.dtype, out.ndim, out.shape[2]) == (np.uint8, 3, 3)
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -71,7 +71,7 @@ def test_class_names_of_the_metadata(tmp_path: Path) -> None:
     file = save(tmp_path / "a.parquet", {"image": images(2), "label": [2, 0]}, names=["z", "y", "x", "w"])
     assert open_source(file).class_names == ["z", "y", "x", "w"]
     file = save(tmp_path / "b.parquet", {"image": images(2), "label": [2, 4]}, names=["z", "y", "x", "w"])
-    with pytest.raises(InputError, match="p/1|0000001.*below 4"):
+    with pytest.raises(InputError, match=r"0000001.*below 4"):
         open_source(file)
 
 
@@ -241,6 +241,7 @@ def test_large_row_groups_are_streamed_in_blocks(tmp_path: Path, monkeypatch: py
     """All orders of reading give the right images, whatever the block size, and the cache stays bounded."""
     file = save(tmp_path / "a.parquet", {"image": images(50), "label": [0] * 50}, row_group_size=23)
     size = len(encoded(pixels(0)))
+    monkeypatch.setattr(rowblocks, "GROUP_BYTES", 8 * size)
     monkeypatch.setattr(rowblocks, "BLOCK_BYTES", 5 * size)
     monkeypatch.setattr(rowblocks, "CACHE_BYTES", 11 * size)
     rng = np.random.default_rng(0)

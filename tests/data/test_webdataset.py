@@ -92,7 +92,7 @@ def test_folder_patterns_and_splits(tmp_path: Path) -> None:
     assert len(open_source(f"{tmp_path}/set/train-{{001,005}}.tar")) == 4
     assert len(open_source(f"{tmp_path}/set/{{train,val}}-000.tar")) == 3
     assert len(open_source(f"{tmp_path}/set/train-*.tar")) == 24
-    with pytest.raises(InputError, match="there is no file .*train-012"):
+    with pytest.raises(InputError, match=r"there is no file .*train-012"):
         open_source(f"{tmp_path}/set/train-{{010..012}}.tar")
     with pytest.raises(InputError, match="no file matches"):
         open_source(f"{tmp_path}/set/nothing-*.tar")
@@ -106,7 +106,7 @@ def test_samples_without_label_or_image(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'2' has no image"):
         open_source(file)
     for text in ("", "-1"):
-        with pytest.raises(InputError, match="no label|0 or more"):
+        with pytest.raises(InputError, match=r"no label|0 or more"):
             open_source(write_tar(tmp_path / "c.tar", sample("1", 0, text)))
     for content in (b"{", b"[]", b'{"label": null}', b'{"label": 1.5}', b'{"label": true}', b"\xff"):
         with pytest.raises(InputError, match="'1'"):
