@@ -274,7 +274,7 @@ def accuracy(classifier: Classifier, images: TrainingImages, *, batch_size: int 
     module: nn.Module = classifier.module.eval()
     right = torch.zeros((), dtype=torch.int64, device=classifier.device)
     n = 0
-    for batch, targets in images.batches(batch_size):
+    for batch, targets in images.batches(classifier.forward_size(batch_size)):
         right += (module(classifier.normalize(batch)).argmax(1) == targets.to(classifier.device)).sum()
         n += len(batch)
     return int(right) / n if n else math.nan

@@ -283,3 +283,8 @@ def test_fit_head_replaces_the_last_layer() -> None:
         classifier.replace_head(nn.Linear(5, 4))
     with pytest.raises(InputError, match=r"labels must lie in 0\.\.2"):
         fit_head(features, labels, 3)
+
+
+def test_large_images_go_through_the_cpu_by_few() -> None:
+    for size, wanted, want in ((224, 128, 8), (32, 128, 128), (448, 128, 2), (2000, 128, 1), (224, 4, 4)):
+        assert load_classifier(TINY, num_classes=4, input_size=size).forward_size(wanted) == want
