@@ -24,6 +24,7 @@ from dq_fast.store.layout import Pixels, lay_out, mosaic_grid, take_apart
 SMALL_SIDE = 64  # px, larger side: up to this images are stored lossless by default
 DEFAULT_QUALITY = 90
 MAX_MOSAIC_SIDE = 8192  # px: below WebP's 16,383, and 67 megapixels stay below Pillow's limit against bombs
+MAX_IMAGE_PIXELS = 1 << 28  # of one image, kept or not: what a reader may have to allocate, 805 MB
 _CODING_BLOCK = 8  # JPEG's block: patches that are a multiple of it never share a block
 _SUBSAMPLED_UNIT = 16  # JPEG's coding unit with 4:2:0 colour
 

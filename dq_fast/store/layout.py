@@ -9,7 +9,10 @@ Pixels = NDArray[np.uint8]
 
 
 def grid_of(height: int, width: int, patch: int) -> tuple[int, int]:
-    """Rows and columns of patches that cover an image; the last ones may reach over its edge."""
+    """Rows and columns of patches that cover an image; the last ones may reach over its edge.
+
+    The grid of `dq_fast.patches.patch_grid`, here without torch: reading a store does not need it.
+    """
     return -(-height // patch), -(-width // patch)
 
 

@@ -6,17 +6,24 @@ import importlib.metadata
 import json
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dq_fast.errors import InputError
 from dq_fast.files import read_json, write_json
+from dq_fast.store.arrays import write_npz
 from dq_fast.store.codecs import Codec, make_codec
-from dq_fast.store.journal import MANIFEST, FileRecord, key_name, mosaic_name
+from dq_fast.store.journal import MANIFEST, FileRecord, ShardNote, key_name, mosaic_name
+from dq_fast.store.layout import grid_of
 
 FORMAT = "dq_fast store"
 VERSION = 1
+LAYOUT = "tiles"  # patches as they are, row after row
+SHUFFLE = "shake256-argsort"
 INDEX = "index.npz"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_BYTES = 1 << 28  # a manifest takes about 400 bytes a shard; more than this is no manifest
@@ -46,6 +53,61 @@ def package_versions() -> dict[str, str]:
 
         versions["dq_fast"] = __version__
     return versions
+
+
+def write_index(folder: Path, notes: Sequence[ShardNote]) -> None:
+    """Write index.npz: per image, in the store's order, label, height, width and id."""
+    names = [id.encode() for note in notes for id in note.ids]
+    offsets = np.zeros(len(names) + 1, "<i8")
+    np.cumsum([len(name) for name in names], out=offsets[1:])
+    arrays = {
+        "labels": np.array([label for note in notes for label in note.labels], "<i8"),
+        "heights": np.array([height for note in notes for height in note.heights], "<i4"),
+        "widths": np.array([width for note in notes for width in note.widths], "<i4"),
+        "id_offsets": offsets,
+        "id_bytes": np.frombuffer(b"".join(names), "|u1"),
+    }
+    write_npz(folder / INDEX, arrays)
+
+
+def describe(
+    notes: Sequence[ShardNote],
+    index: FileRecord,
+    *,
+    patch: int,
+    codec: Codec,
+    shuffle: dict[str, Any],
+    patches_per_mosaic: int,
+    class_names: list[str],
+) -> dict[str, Any]:
+    """The part of a manifest that follows from the store itself."""
+    sizes = [size for note in notes for size in zip(note.heights, note.widths, strict=True)]
+    grids = [grid_of(height, width, patch) for height, width in sizes]
+    files = [index, *(record for note in notes for record in (note.mosaic, note.key))]
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "patch": patch,
+        "codec": codec.plain(),
+        "layout": LAYOUT,
+        "shuffle": {"algorithm": SHUFFLE, "patches_per_mosaic": patches_per_mosaic, **shuffle},
+        "keys": {"folder": "keys", "encryption": None},
+        "class_names": class_names,
+        "counts": {
+            "images": len(sizes),
+            "classes": len(class_names),
+            "shards": len(notes),
+            "patches": sum(note.patches for note in notes),
+            "grid_patches": sum(rows * columns for rows, columns in grids),
+        },
+        "bytes": {
+            "after": 0,
+            "mosaics": sum(note.mosaic.bytes for note in notes),
+            "keys": sum(note.key.bytes for note in notes),
+        },
+        "shards": [{"images": len(note.ids), "patches": note.patches, "channels": note.channels} for note in notes],
+        "files": {record.path: {"bytes": record.bytes, "sha256": record.sha256} for record in files},
+    }
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
@@ -84,6 +146,12 @@ class Manifest:
             raise InputError(
                 f"the keys of {where.parent} are encrypted ({keys['encryption']!r}); a newer dq_fast reads them"
             )
+        for name, value, known in (
+            ("layout", content.get("layout"), LAYOUT),
+            ("shuffle.algorithm", self._take(content, "shuffle", dict).get("algorithm"), SHUFFLE),
+        ):
+            if value != known:
+                raise InputError(f"{where}: {name} must be {known!r}, got {value!r}; a newer dq_fast reads it")
         self.patch: int = self._count(content, "patch", 1)
         codec = self._take(content, "codec", dict)
         try:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dq_fast.errors import InputError
 from dq_fast.store.arrays import parse_npy, read_npz
-from dq_fast.store.codecs import MAX_MOSAIC_SIDE, decode, decode_picture
+from dq_fast.store.codecs import MAX_IMAGE_PIXELS, MAX_MOSAIC_SIDE, decode, decode_picture
 from dq_fast.store.journal import FileRecord
 from dq_fast.store.layout import Pixels
 from dq_fast.store.manifest import Manifest, Shard
@@ -25,7 +25,6 @@ from dq_fast.store.shuffle import SEED_BYTES, permutation
 from dq_fast.store.writer import MAX_ID_BYTES
 
 CACHE_BYTES = 256 << 20  # decoded shards kept: 80 of the default size
-_MAX_GRID = 1 << 31  # patches of one image's whole grid: keeps a mask below 256 MB
 
 
 @dataclass(frozen=True)
@@ -178,9 +177,11 @@ class PackedStore:
 
     def _check_shards(self) -> None:
         """Sizes that would make a reader allocate more than the images can need are refused before anything is read."""
+        if len(self) and self.sizes.prod(axis=1).max() > MAX_IMAGE_PIXELS:
+            raise InputError(
+                f"an image in {self.path} must have at most {MAX_IMAGE_PIXELS} pixels, got {self.sizes.max(0)}"
+            )
         self._grids: NDArray[np.int64] = np.prod(-(-self.sizes // self.patch), axis=1)
-        if len(self) and self._grids.max() > _MAX_GRID:
-            raise InputError(f"an image in {self.path} must have at most {_MAX_GRID} patches, got {self._grids.max()}")
         most = (MAX_MOSAIC_SIDE // self.patch) ** 2
         for number, shard in enumerate(self._checked.shards):
             grids = self._grids[self._first[number] : self._first[number + 1]]

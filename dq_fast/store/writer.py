@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from dq_fast.errors import InputError
 from dq_fast.files import atomic_write
-from dq_fast.store.arrays import npy_bytes, write_npz
-from dq_fast.store.codecs import MAX_MOSAIC_SIDE, encode, make_codec
+from dq_fast.store.arrays import npy_bytes
+from dq_fast.store.codecs import MAX_IMAGE_PIXELS, MAX_MOSAIC_SIDE, encode, make_codec
 from dq_fast.store.journal import Journal, ShardNote, key_name, mosaic_name, record_file
 from dq_fast.store.layout import Pixels, cut_patches, grid_of
-from dq_fast.store.manifest import FORMAT, INDEX, VERSION, Manifest, package_versions, write_manifest
+from dq_fast.store.manifest import INDEX, Manifest, describe, package_versions, write_index, write_manifest
 from dq_fast.store.shuffle import permutation, recorded_seed, secret_seed
 
 MOSAIC_SIDE = 1024  # px: what a mosaic is aimed at; docs/STORE.md has the measurement
@@ -95,7 +95,7 @@ class StoreWriter:
         self.folder = Path(folder)
         self.codec = make_codec(codec, quality, patch)
         self.patch = int(patch)
-        self.class_names = list(class_names)
+        self.class_names = _checked_names(class_names)
         self._seed = int(seed)
         self._secret = secret
         self._limit = int(limit)
@@ -150,8 +150,8 @@ class StoreWriter:
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise InputError(f"image {id!r} must be uint8 [h, w, 3], got {got}")
-        if min(image.shape[:2]) < 1:
-            raise InputError(f"image {id!r} must have at least one pixel, got shape {image.shape}")
+        if not 1 <= image.shape[0] * image.shape[1] <= MAX_IMAGE_PIXELS:
+            raise InputError(f"image {id!r} must have from 1 to {MAX_IMAGE_PIXELS} pixels, got shape {image.shape}")
         rows, columns = grid_of(image.shape[0], image.shape[1], self.patch)
         kept = np.asarray(kept)
         if kept.ndim != 1 or not len(kept) or kept.dtype.kind not in "iu":
@@ -255,71 +255,40 @@ class StoreWriter:
             self._flush()
         self._wait()
         self.abandon()
-        self._write_index()
-        notes = self._notes
-        sizes = [size for note in notes for size in zip(note.heights, note.widths, strict=True)]
-        grids = [grid_of(height, width, self.patch) for height, width in sizes]
-        files = [record_file(self.folder, INDEX), *(record for note in notes for record in (note.mosaic, note.key))]
+        write_index(self.folder, self._notes)
         source = dict(source or {})
         hflip = source.get("hflip", True) if self._hflip is None else self._hflip
-        content: dict[str, Any] = {
-            "format": FORMAT,
-            "version": VERSION,
-            "patch": self.patch,
-            "codec": self.codec.plain(),
-            "shuffle": {
-                "algorithm": "shake256-argsort",
-                "seed": None if self._secret else self._seed,
-                "secret": self._secret,
-                "patches_per_mosaic": self._limit,
-            },
-            "keys": {"folder": "keys", "encryption": None},
-            "class_names": self.class_names,
-            "hflip": bool(hflip),
-            "source": source,
-            "parameters": parameters or {},
-            "versions": package_versions() if versions is None else versions,
-            "counts": {
-                **(counts or {}),
-                "images": sum(len(note.ids) for note in notes),
-                "classes": len(self.class_names),
-                "shards": len(notes),
-                "patches": sum(note.patches for note in notes),
-                "grid_patches": sum(rows * columns for rows, columns in grids),
-            },
-            "bytes": {
-                "before": int(bytes_before),
-                "after": 0,
-                "mosaics": sum(note.mosaic.bytes for note in notes),
-                "keys": sum(note.key.bytes for note in notes),
-            },
-            "shards": [{"images": len(note.ids), "patches": note.patches, "channels": note.channels} for note in notes],
-            "files": {
-                record["path"]: {"bytes": record["bytes"], "sha256": record["sha256"]} for record in map(asdict, files)
-            },
-        }
+        content = describe(
+            self._notes,
+            record_file(self.folder, INDEX),
+            patch=self.patch,
+            codec=self.codec,
+            shuffle={"seed": None if self._secret else self._seed, "secret": self._secret},
+            patches_per_mosaic=self._limit,
+            class_names=self.class_names,
+        )
+        content["hflip"] = bool(hflip)
+        content["source"] = source
+        content["parameters"] = parameters or {}
+        content["versions"] = package_versions() if versions is None else versions
+        content["bytes"]["before"] = int(bytes_before)
+        content["counts"] = {**(counts or {}), **content["counts"]}
         write_manifest(self.folder, content)
         self._journal.remove()
-
-    def _write_index(self) -> None:
-        notes = self._notes
-        names = [id.encode() for note in notes for id in note.ids]
-        offsets = np.zeros(len(names) + 1, "<i8")
-        np.cumsum([len(name) for name in names], out=offsets[1:])
-        arrays = {
-            "labels": np.array([label for note in notes for label in note.labels], "<i8"),
-            "heights": np.array([height for note in notes for height in note.heights], "<i4"),
-            "widths": np.array([width for note in notes for width in note.widths], "<i4"),
-            "id_offsets": offsets,
-            "id_bytes": np.frombuffer(b"".join(names), "|u1"),
-        }
-        write_npz(self.folder / INDEX, arrays)
 
     def abandon(self) -> None:
         """Stop without closing: whole shards stay for `resume`, the unfinished one is forgotten."""
         self._closed = True
         if self._pool is not None:
             self._pool.shutdown(wait=True)
+
+
+def _checked_names(names: Sequence[str]) -> list[str]:
+    names = list(names)
+    for name in names:
+        if not isinstance(name, str) or name != name.encode(errors="replace").decode():
+            raise InputError(f"class_names must be strings that UTF-8 can hold, got {name!r}")
+    return names
 
 
 def _whole(value: object, least: int, most: int) -> bool:

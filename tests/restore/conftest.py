@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ Images = list[np.ndarray]
 
 
 @pytest.fixture
-def make_store(tmp_path: Path) -> Callable[..., tuple[Store, Images, Images]]:
+def make_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Store, Images, Images]]:
     """Writes a store of random images: (store, images, bool masks [h, w] of dropped pixels)."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # the power does not go out in a test
 
     def make(
         n: int = 9,

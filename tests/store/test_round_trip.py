@@ -5,7 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dq_fast.patches import patch_grid
 from dq_fast.store import CODECS, PackedStore, StoreWriter
+from dq_fast.store.layout import grid_of
 
 from .cases import Sample, close, cut, mini_reader, sample, samples, texture, tree, write
 
@@ -221,6 +223,11 @@ def test_any_shape(tmp_path_factory, seed, patch, sizes, limit):
     check_exact(PackedStore(folder), items, patch)
 
 
+def test_the_grid_is_that_of_the_pixel_quantizer():
+    for height, width, patch in [(1, 1, 4), (32, 32, 4), (30, 21, 8), (129, 255, 16)]:
+        assert grid_of(height, width, patch) == patch_grid(height, width, patch)
+
+
 def test_every_codec_is_tested():
     assert set(CODECS) == {"png", "webp-lossless", "jpeg", "webp"}
 
@@ -232,7 +239,7 @@ def test_every_codec_is_tested():
         ({"label": -1}, "label of 'x' must be from 0 to 2"),
         ({"image": np.zeros((4, 4), np.uint8)}, "must be uint8"),
         ({"image": np.zeros((4, 4, 3))}, "must be uint8"),
-        ({"image": np.zeros((0, 4, 3), np.uint8)}, "at least one pixel"),
+        ({"image": np.zeros((0, 4, 3), np.uint8)}, "from 1 to"),
         ({"kept": np.zeros(0, np.int64)}, "k >= 1"),
         ({"kept": np.array([0.0])}, "k >= 1"),
         ({"kept": np.array([1, 0])}, "ascend"),
@@ -268,6 +275,8 @@ def test_bad_images_are_refused(tmp_path, changes, message):
         ({"patches_per_mosaic": 0}, "patches_per_mosaic"),
         ({"patches_per_mosaic": 2048**2 + 1}, "patches_per_mosaic"),
         ({"seed": -1}, "seed must be"),
+        ({"class_names": ["a", 1]}, "class_names"),
+        ({"class_names": ["\ud800"]}, "class_names"),
     ],
 )
 def test_bad_parameters_are_refused(tmp_path, changes, message):
