@@ -198,22 +198,23 @@ DQ_FAST_INLINE void map_channels_first(const T* a, const T* g, const double* con
                                        int64_t positions, double* map, double* spare) {
   std::fill_n(map, padded(positions), 0.0);
   int64_t k = 0;
-  for (; k + kLanes < channels; k += kLanes)
+  for (; k + kLanes <= channels && (channels - k - kLanes) * positions >= kLanes - 1; k += kLanes)
     add_channels<kVariant, T>(a + k * positions, g ? g + k * positions : nullptr,
                               constant ? load(constant + k) : all(0.0), positions, map);
-  if (k == channels) return;
-  // The last one to four channels: from a copy with zeros behind, so that nothing outside the tensors is read.
-  const size_t left = static_cast<size_t>((channels - k) * positions) * sizeof(T);
+  // The last channels: from a copy with zeros behind, so that nothing outside the tensors is read.
   const int64_t block = kLanes * positions + kLanes;
-  std::fill_n(spare, 2 * block, 0.0);
-  T* last_a = reinterpret_cast<T*>(spare);
-  T* last_g = reinterpret_cast<T*>(spare + block);
-  std::memcpy(last_a, a + k * positions, left);
-  if (g != nullptr) std::memcpy(last_g, g + k * positions, left);
-  Doubles last_constant = all(0.0);
-  if (constant != nullptr)
-    std::memcpy(&last_constant, constant + k, static_cast<size_t>(channels - k) * sizeof(double));
-  add_channels<kVariant, T>(last_a, g ? last_g : nullptr, last_constant, positions, map);
+  T* block_a = reinterpret_cast<T*>(spare);
+  T* block_g = reinterpret_cast<T*>(spare + block);
+  for (; k < channels; k += kLanes) {
+    const int64_t count = std::min<int64_t>(kLanes, channels - k);
+    const size_t bytes = static_cast<size_t>(count * positions) * sizeof(T);
+    std::fill_n(spare, 2 * block, 0.0);
+    std::memcpy(block_a, a + k * positions, bytes);
+    if (g) std::memcpy(block_g, g + k * positions, bytes);
+    Doubles block_constant = all(0.0);
+    if (constant) std::memcpy(&block_constant, constant + k, static_cast<size_t>(count) * sizeof(double));
+    add_channels<kVariant, T>(block_a, g ? block_g : nullptr, block_constant, positions, map);
+  }
 }
 
 // A vector of channels; the last, partial one reads no further than the n that are left.
