@@ -9,7 +9,13 @@ from dq_fast.patches import default_patch, keep_top, kept_count, patch_grid
 
 @pytest.mark.parametrize(
     ("size", "grid"),
-    [((224, 224, 16), (14, 14)), ((32, 32, 4), (8, 8)), ((33, 31, 4), (9, 8)), ((1, 1, 16), (1, 1)), ((16, 17, 16), (1, 2))],
+    [
+        ((224, 224, 16), (14, 14)),
+        ((32, 32, 4), (8, 8)),
+        ((33, 31, 4), (9, 8)),
+        ((1, 1, 16), (1, 1)),
+        ((16, 17, 16), (1, 2)),
+    ],
 )
 def test_patch_grid_covers_the_image(size, grid):
     assert patch_grid(*size) == grid
@@ -21,7 +27,16 @@ def test_default_patch():
 
 @pytest.mark.parametrize(
     ("patches", "drop", "kept"),
-    [(196, 0.2, 156), (196, 0, 196), (10, 0.3, 7), (10, 0.9, 1), (10, 0.99, 1), (1, 0.5, 1), (64, 0.2, 51), (5, 0.2, 4)],
+    [
+        (196, 0.2, 156),
+        (196, 0, 196),
+        (10, 0.3, 7),
+        (10, 0.9, 1),
+        (10, 0.99, 1),
+        (1, 0.5, 1),
+        (64, 0.2, 51),
+        (5, 0.2, 4),
+    ],
 )
 def test_kept_count(patches, drop, kept):
     assert kept_count(patches, drop) == kept
