@@ -41,11 +41,10 @@ class _Block:
         """From arrow arrays of binary or large_binary."""
         pieces, starts, lengths, base = [], [], [], 0
         for array in arrays:
+            if not len(array):
+                continue
             _, offset_buffer, data_buffer = array.buffers()
-            wide = str(array.type) == "large_binary"
-            offsets = (
-                np.frombuffer(offset_buffer, np.int64 if wide else np.int32) if len(array) else np.zeros(1, np.int64)
-            )
+            offsets = np.frombuffer(offset_buffer, np.int64 if str(array.type) == "large_binary" else np.int32)
             offsets = offsets[array.offset : array.offset + len(array) + 1].astype(np.int64)
             piece = b"" if data_buffer is None else bytes(memoryview(data_buffer)[offsets[0] : offsets[-1]])
             starts.append(offsets[:-1] - offsets[0] + base)

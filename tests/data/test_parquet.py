@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,16 @@ def test_large_row_groups_are_streamed_in_blocks(tmp_path: Path, monkeypatch: py
             assert len(blocks._cache) <= 3
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_block_of_several_sliced_arrays(kind: Any) -> None:
+    rows = [b"zero", b"", None, b"three", b"4", None, b"sixth", b"7"]
+    whole = pa.array(rows, kind)
+    block = rowblocks._Block.of([whole.slice(1, 3), whole.slice(5, 0), whole.slice(4, 4), pa.array([None], kind)])
+    assert [block[k] for k in range(8)] == [*rows[1:], None]
+    assert block.lengths.tolist() == [0, -1, 5, 1, -1, 5, 1, -1]
+    assert len(block.data) == 12  # nothing of the rows that were sliced away
+
+
 def test_a_block_is_read_once_by_many_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = save(tmp_path / "a.parquet", {"image": images(40), "label": [0] * 40}, row_group_size=10)
     source = open_source(file)
@@ -266,6 +277,7 @@ def test_a_block_is_read_once_by_many_threads(tmp_path: Path, monkeypatch: pytes
     def counted(self: Any, block: int) -> Any:
         with lock:
             reads.append(self.number)
+        time.sleep(0.02)  # long enough for the others to come while it is being read
         return original(self, block)
 
     monkeypatch.setattr(rowblocks._Group, "read", counted)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dq_fast.data.unpickle import load_plain_pickle
+from dq_fast.data.unpickle import _NAMES, load_plain_pickle
 from dq_fast.errors import InputError
 
 from .files import write
@@ -122,6 +122,7 @@ def test_a_pickle_cannot_change_the_loader(tmp_path: Path) -> None:
             file = write(tmp_path / "p", b"\x80\x02" + target + state + b"b.")
             with pytest.raises(InputError):
                 load_plain_pickle(file)
+    assert not any(hasattr(stand_in, "x") for stand_in in _NAMES.values())
     value = {"data": np.arange(5, dtype=np.uint8)}
     assert same(load_plain_pickle(write(tmp_path / "q", pickle.dumps(value, 2))), value)
 
