@@ -146,7 +146,7 @@ class Classifier:
         self.state = "ready"
 
     def fit_head(
-        self, features: Tensor, labels: Tensor, num_classes: int | None = None, *, l2: float = 1e-3
+        self, features: Tensor, labels: Tensor, num_classes: int | None = None, *, l2: float = 1e-2
     ) -> nn.Linear:
         """Fit the last layer on frozen features by logistic regression, and put it in; see `heads.fit_head`.
 

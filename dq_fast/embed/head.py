@@ -44,7 +44,7 @@ def replace_head(module: nn.Module, name: str, head: nn.Linear) -> nn.Module:
 
 
 def fit_head(
-    features: Tensor, labels: Tensor, num_classes: int, *, l2: float = 1e-3, max_iterations: int = 200
+    features: Tensor, labels: Tensor, num_classes: int, *, l2: float = 1e-2, max_iterations: int = 200
 ) -> nn.Linear:
     """Multinomial logistic regression on frozen features.
 
