@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -91,7 +90,8 @@ def export(
     files = safe_names(store.ids)
     names = [f"{folders[label]}/{file}.{extension}" for label, file in zip(store.labels, files, strict=True)]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    temporary.mkdir()
     try:
         for label in np.unique(store.labels):
             (temporary / folders[label]).mkdir()
@@ -107,7 +107,6 @@ def export(
             ],
         }
         write_json(temporary / IDS_FILE, content)
-        temporary.chmod(0o777 & ~_umask())
         temporary.replace(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -133,9 +132,3 @@ def _write_images(
 
 def _save(image: NDArray[np.uint8], path: Path, extension: str) -> None:
     Image.fromarray(image).save(path, **_SAVE[extension])
-
-
-def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
-    return current

@@ -22,7 +22,16 @@ from dq_fast.store.reader import CACHE_BYTES, PackedStore
 class Store(PackedStore, Source):
     """A compressed data set: ``store[i]`` is (image uint8 [h, w, 3], label), with dropped patches filled.
 
-    It is a map-style data set for torch's DataLoader, and a `Source` for training.
+    It is a map-style data set for torch's DataLoader, with workers or without, and a `Source` for training::
+
+        class Train(torch.utils.data.Dataset):
+            def __init__(self, store, transform): self.store, self.transform = store, transform
+            def __len__(self): return len(self.store)
+            def __getitem__(self, i):
+                image, label = self.store[i]
+                return self.transform(image), label
+
+        DataLoader(Train(dq.open("photos.dq"), transform), batch_size=128, shuffle=True, num_workers=4)
 
     Args:
         path: the store's folder.

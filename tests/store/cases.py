@@ -94,6 +94,9 @@ def mini_reader(folder: Path) -> list[tuple[str, int, np.ndarray, np.ndarray]]:
     for s, shard in enumerate(manifest["shards"]):
         m = shard["patches"]
         key = np.load(folder / f"keys/{s:05d}.npy", allow_pickle=False)
+        if manifest["shuffle"]["seed"] is not None:
+            numbers = struct.pack("<QQ", manifest["shuffle"]["seed"], s)
+            assert key[:32].tobytes() == hashlib.sha256(b"dq_fast store shard seed\0" + numbers).digest()
         drawn = hashlib.shake_256(key[:32].tobytes() + struct.pack("<Q", s)).digest(8 * m)
         order = sorted(range(m), key=lambda j: int.from_bytes(drawn[8 * j : 8 * j + 8], "little"))
         columns = 1
