@@ -1,0 +1,190 @@
+"""Runs cases: check every provider's result, then time those that are right in turn, then measure their memory."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from dq_fast.bench import peak
+from dq_fast.bench.case import Call, Case, CheckError, Problem, Setting
+from dq_fast.bench.machine import Ceilings, describe, measure_ceilings
+from dq_fast.bench.providers import PROVIDERS, Provider
+from dq_fast.bench.results import Row, add_ratios
+from dq_fast.bench.timing import QUICK, Effort, interleaved
+from dq_fast.errors import InputError
+from dq_fast.progress import Progress, silent
+
+_log = logging.getLogger(__name__)
+
+Memory = Callable[[str, str, Setting, int], int]
+"""From case, provider, setting and threads to peak bytes."""
+
+
+@dataclass
+class Run:
+    """Everything that a run found.
+
+    Attributes:
+        rows: in the order of the cases.
+        ceilings: the machine's best, measured before and after.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    ceilings: Ceilings | None = None
+
+    @property
+    def failed(self) -> list[Row]:
+        """Rows of results that were wrong or missing."""
+        return [row for row in self.rows if row.checked == "no"]
+
+
+def run(
+    cases: Sequence[Case],
+    setting: Setting,
+    *,
+    providers: Sequence[str] = (),
+    threads: int | None = None,
+    effort: Effort | None = None,
+    memory: Memory | None = peak.measure,
+    progress: Progress = silent,
+    after_case: Callable[[Run], None] = lambda run: None,
+) -> Run:
+    """Measure.
+
+    Args:
+        cases: in this order.
+        setting: inputs.
+        providers: names of those to run; none: all that the cases have.
+        threads: of torch and of our kernels; None leaves torch's number.
+        effort: how long; None is what the setting's `quick` says.
+        memory: measures peak memory; None: not measured.
+        progress: called with (case, steps done, steps).
+        after_case: hears of the rows so far, so that an interrupted run has left something.
+
+    Raises:
+        InputError: an unknown provider, a bad number of threads, or data that cannot be read.
+    """
+    for name in providers:
+        if name not in PROVIDERS:
+            raise InputError(f"provider must be one of {', '.join(PROVIDERS)}, got {name!r}")
+    if threads is not None and threads < 1:
+        raise InputError(f"threads must be at least 1, got {threads}")
+    effort = effort or (QUICK if setting.quick else Effort())
+    found = Run()
+    with _threads(threads):
+        found.ceilings = measure_ceilings(setting.quick)
+        for case in cases:
+            chosen = [name for name in case.ways if not providers or name in providers]
+            if not chosen:
+                continue
+            found.rows += _run_case(case, chosen, setting, effort, memory, progress)
+            _fill(found)
+            after_case(found)
+        found.ceilings = found.ceilings.best(measure_ceilings(setting.quick))
+    _fill(found)
+    after_case(found)
+    return found
+
+
+@contextmanager
+def _threads(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run_case(
+    case: Case, names: list[str], setting: Setting, effort: Effort, memory: Memory | None, progress: Progress
+) -> list[Row]:
+    steps, done = len(names) * (3 if memory else 2), 0
+
+    def step(name: str = "") -> None:
+        nonlocal done
+        done += 1
+        progress(case.name, min(done, steps), steps)
+
+    progress(case.name, 0, steps)
+    problem = case.make(setting)
+    rows = {name: _row(case, PROVIDERS[name], problem, setting) for name in names}
+    calls: dict[str, Call] = {}
+    for name in names:
+        call = _check(case, PROVIDERS[name], problem, rows[name])
+        if call is not None:
+            calls[name] = call
+        step()
+    for name, times in interleaved(calls, effort, cold=case.cold, done=step).items():
+        row = rows[name]
+        row.median_s, row.q10_s, row.q90_s = times.median, times.quantile(0.1), times.quantile(0.9)
+        row.runs, row.calls_a_run = len(times.seconds), times.calls
+    timed = list(calls)
+    calls.clear()  # prepared copies of the inputs, before other processes need memory
+    for name in timed if memory else []:
+        assert memory is not None
+        try:
+            rows[name].peak_bytes = memory(case.name, name, setting, torch.get_num_threads())
+        except InputError as error:
+            _log.warning("%s", error)
+            rows[name].note = str(error)
+        step()
+    progress(case.name, steps, steps)
+    return list(rows.values())
+
+
+def _row(case: Case, provider: Provider, problem: Problem, setting: Setting) -> Row:
+    about: Any = describe()
+    return Row(
+        case.name, provider.name, problem.n, problem.d, problem.groups, problem.dtype, torch.get_num_threads(), "cpu",
+        problem.source, "cold" if case.cold else "warm",
+        tolerance=problem.exact_tolerance if provider.exact else problem.single_tolerance,
+        bytes_floor=problem.bytes_floor, flops_floor=problem.flops_floor if problem.bytes_floor else None,
+        input_bytes=problem.input_bytes, quick="yes" if setting.quick else "no", **about,
+    )  # fmt: skip
+
+
+def _check(case: Case, provider: Provider, problem: Problem, row: Row) -> Call | None:
+    """The prepared call, if the provider is here and its result is right; the row says so, or why not."""
+    missing = provider.missing(case.name.partition("/")[0])
+    if missing:
+        row.checked, row.note = "skipped", missing
+        return None
+    row.provider_version = provider.version
+    row.checked = "no"
+    try:
+        call = case.ways[provider.name](problem.inputs)
+        row.deviation = problem.judge(call())
+    except CheckError as error:
+        row.note = str(error)
+    except Exception as error:  # noqa: BLE001  whatever a provider raises is its result
+        row.note = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        _log.debug("%s on %s", provider.name, case.name, exc_info=error)
+    else:
+        assert row.tolerance is not None
+        if row.deviation <= row.tolerance:
+            row.checked = "yes"
+            return call
+        row.note = f"deviates by {row.deviation:.3g}, {row.tolerance:.3g} is allowed"
+    _log.warning("%s: the result of %s is wrong: %s", case.name, provider.name, row.note)
+    return None
+
+
+def _fill(run: Run) -> None:
+    """What follows from the rows and the ceilings together."""
+    add_ratios(run.rows)
+    if run.ceilings is None:
+        return
+    for row in run.rows:
+        row.copy_bytes_s, row.read_bytes_s = run.ceilings.copy, run.ceilings.read
+        row.float32_flops_s, row.float64_flops_s = run.ceilings.float32, run.ceilings.float64
+        if row.bytes_floor is None:
+            continue
+        row.floor_s = run.ceilings.floor(row.bytes_floor, row.flops_floor or 0)
+        if row.median_s and not PROVIDERS[row.provider].part:
+            row.fraction_of_floor = row.floor_s / row.median_s
