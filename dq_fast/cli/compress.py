@@ -56,7 +56,7 @@ def register(verbs: Any) -> None:
         help="then train classifiers on the full data, the store, and a random subset of the same size, and compare",
     )
     group.add_argument(
-        "--epochs", type=positive, metavar="N", help="of that training (default: 10 up to 64 px; see dq-fast train)"
+        "--epochs", type=positive, metavar="N", help="of that training (default: 5; dq-fast train has the paper's 200)"
     )
     group.add_argument("--test", metavar="SOURCE", help="test images for --train (default: the source's own test part)")
     add_output_options(verb)

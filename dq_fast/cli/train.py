@@ -63,10 +63,8 @@ def register(verbs: Any) -> None:
         action="store_true",
         help="train as many steps as the whole source takes in --epochs, so that small sets are not also trained less",
     )
-    verb.add_argument(
-        "--batch-size", type=positive, metavar="N", help="default: 128, or 16 for very small sets as in the paper"
-    )
-    verb.add_argument("--lr", type=float, metavar="R", help="learning rate at the start (default 0.1)")
+    verb.add_argument("--batch-size", type=positive, metavar="N", help="default: 128, down to 16 for small sets")
+    verb.add_argument("--lr", type=float, metavar="R", help="peak learning rate (default 0.1 at batches of 128)")
     verb.add_argument(
         "--seeds", type=positive, default=1, metavar="K", help="repeat with K seeds and report mean and spread"
     )

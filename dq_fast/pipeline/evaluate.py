@@ -18,7 +18,7 @@ from dq_fast.restore import Store
 from dq_fast.restore import open as open_store
 from dq_fast.train import random_subset, train
 
-QUICK_EPOCHS = 10  # of `compress --train`: a first look within minutes; `dq-fast train` has the paper's 200
+QUICK_EPOCHS = 5  # of `compress --train`: a first look within minutes; `dq-fast train` has the paper's 200
 _TEST_SPLITS = ("test", "val", "validation")
 
 Data = Source | Store
@@ -138,7 +138,7 @@ def train_on(
     name = model or default_train_model(tested)
     for seed in seeds:
         part = random_subset(trained, size, seed=seed) if baseline == "random" else trained
-        steps = store.manifest["counts"]["images"] if store is not None else len(trained)
+        steps = store.manifest["counts"]["source_images"] if store is not None else len(trained)
         result = train(
             part,
             tested,

@@ -107,12 +107,9 @@ def model_stage(
     typical = typical_size(source)
     small = max(typical) <= SMALL_SIDE
     name = options.model or ("resnet20_cifar" if small else "resnet18")
-    untrained = options.weights is None and not options.pretrained
-    epochs = (PAPER_TRAIN_EPOCHS if untrained else 0) if options.train_epochs is None else options.train_epochs
     parameters = {
         **asdict(options),
         "model": name,
-        "train_epochs": epochs,
         "weights_sha256": None if options.weights is None else _weights_digest(options.weights),
         "typical_size": typical,
     }
@@ -133,6 +130,8 @@ def model_stage(
             seed=options.seed,
             device=device,
         )
+        untrained = classifier.state == "untrained"
+        epochs = (PAPER_TRAIN_EPOCHS if untrained else 0) if options.train_epochs is None else options.train_epochs
         if epochs:
             train_classifier(
                 classifier,
@@ -143,7 +142,7 @@ def model_stage(
                 workers=workers,
                 progress=progress,
             )
-        elif classifier.state == "untrained":
+        elif untrained:
             _log.warning("model %s has random weights: give --weights, or let it train (--train-epochs)", name)
         classifier.save(folder / _MODEL_FILE)
         results.update(name=name, trained_epochs=epochs, state=classifier.state)
