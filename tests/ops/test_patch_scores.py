@@ -300,7 +300,8 @@ for k in (20, 41, 63):
     assert libc.mprotect(ctypes.c_void_p(address + k * page), ctypes.c_size_t(page), 0) == 0
 def at_the_end(x, last):
     flat = x.contiguous().view(-1)
-    raw = torch.frombuffer(memory, dtype=x.dtype, count=flat.numel(), offset=last * page - flat.numel() * x.element_size())
+    begin = last * page - flat.numel() * x.element_size()
+    raw = torch.frombuffer(memory, dtype=x.dtype, count=flat.numel(), offset=begin)
     raw.copy_(flat)
     return raw.view(x.shape)
 for c, h, w, dtype in itertools.product((1, 3, 4, 6, 9), (1, 3), (1, 5), (torch.float32, torch.float16, torch.float64)):
