@@ -91,6 +91,7 @@ def export(
     names = [f"{folders[label]}/{file}.{extension}" for label, file in zip(store.labels, files, strict=True)]
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had this number
     temporary.mkdir()
     try:
         for label in np.unique(store.labels):

@@ -60,14 +60,18 @@ class NearestFill(Fill):
         if not dropped.any():
             return filled
         width = dropped.shape[1]
-        nearest_row, distance = _nearest_in_column(~dropped)
+        nearest_row, down = _nearest_in_column(~dropped)
+        across = _nearest_in_column(~dropped.T)[1].T
         ys, xs = np.nonzero(dropped)
-        columns = np.arange(width)
-        step = max(1, _NEAREST_CELLS // width)
+        # nothing farther than the nearest pixel straight up, down, left or right can be nearer
+        reach = int(np.minimum(down, across)[ys, xs].max())
+        window = np.arange(-reach, reach + 1)
+        step = max(1, _NEAREST_CELLS // len(window))
         for begin in range(0, len(ys), step):
-            y, x = ys[begin : begin + step], xs[begin : begin + step]
-            squared = (x[:, None] - columns) ** 2 + distance[y] ** 2
-            best = squared.argmin(axis=1)
+            y, x = ys[begin : begin + step, None], xs[begin : begin + step, None]
+            columns = np.clip(x + window, 0, width - 1)
+            squared = (x - columns) ** 2 + down[y, columns] ** 2
+            best = np.take_along_axis(columns, squared.argmin(axis=1)[:, None], axis=1)
             filled[y, x] = image[nearest_row[y, best], best]
         return filled
 

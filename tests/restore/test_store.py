@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import pickle
 
 import numpy as np
@@ -105,6 +106,9 @@ def test_shuffled_is_a_permutation_that_stays_in_windows(make_store):
             runs.append(set())
         runs[-1].add(shard)
     assert len(runs) == -(-store.n_shards // 2)
+    together = [store.shard_of(i) for i in store.shuffled(0, window=store.n_shards)]
+    switches = sum(a != b for a, b in itertools.pairwise(together))
+    assert switches > 2 * store.n_shards
     with pytest.raises(InputError):
         store.shuffled(0, window=0)
 

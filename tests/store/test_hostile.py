@@ -294,6 +294,7 @@ HUGE = (
         (_index(labels=np.zeros(12, "<f8")), "labels"),
         (_index(labels=np.zeros(12, ">i8")), "labels"),
         (_index(labels=HUGE), "labels"),
+        (_index(labels=npy(np.zeros(11, "<i8")) + bytes(8)), "header says 11"),
         (_index(labels=np.zeros(10**6, "<i8")), "at most"),
         (_index(labels=b"\x93NUMPY\x03\x00"), "npy"),
         (_index(labels=b"\x93NUMPY\x01\x00\xff\xff{"), "header"),
@@ -324,7 +325,20 @@ def test_keys_that_are_not_so(folder):
     more[32] ^= 1
     none[32:35] = 0
     outside[32 + 2] |= 1 << (grid - 16)
-    for broken in (more, none, outside, key[:-1], np.append(key, np.uint8(0)), key[:0], key.astype("<u2"), key[None]):
+    swapped = outside.copy()  # as many bits as before, one of them outside of the grid
+    first = int(np.flatnonzero(np.unpackbits(key[32:35], bitorder="little"))[0])
+    swapped[32 + first // 8] ^= 1 << first % 8
+    for broken in (
+        more,
+        none,
+        outside,
+        swapped,
+        key[:-1],
+        np.append(key, np.uint8(0)),
+        key[:0],
+        key.astype("<u2"),
+        key[None],
+    ):
         replace(folder, name, npy(broken))
         with pytest.raises(InputError, match=r"00000\.npy"):
             read_all(folder)

@@ -74,7 +74,7 @@ def test_an_image_of_more_patches_than_a_mosaic_is_a_shard_alone(tmp_path):
 
 def test_shards_fill_up_and_hold_consecutive_images(tmp_path):
     items = samples(10, [(8, 8)], 4, keep=1.0)  # 4 patches each
-    store = PackedStore(write(tmp_path / "s", items, 4, patches_per_mosaic=13))
+    store = PackedStore(write(tmp_path / "s", items, 4, patches_per_mosaic=12))
     assert [list(store.images_of(s)) for s in range(store.n_shards)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9]]
     assert [store.shard_of(i) for i in range(10)] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3]
 
