@@ -24,6 +24,7 @@ bool is_caller() {
 
 void rank_group(const Rows& rows, const Job& job) {
   if (job.method == Method::kNaive) graph_cut_naive(rows, job);
+  else if (job.method != Method::kLazy && prefers_gram64(rows)) graph_cut_gram64(rows, job);
   else graph_cut_lazy(rows, job);
 }
 

@@ -31,6 +31,11 @@ struct Job {
   double* gains;
   Monitor* monitor;
 
+  int64_t total() const {
+    int64_t sum = 0;
+    for (int64_t k = 0; k < bins; ++k) sum += sizes[k];
+    return sum;
+  }
   double unit() const { return shifted ? 0.5 : 1.0; }
   double constant(int64_t remaining, int64_t picked) const {
     return shifted ? 0.5 * lam * double(remaining) - double(picked) : 0.0;
@@ -39,6 +44,8 @@ struct Job {
 
 // Each returns early when the monitor says stop.
 void graph_cut_naive(const Rows& rows, const Job& job);  // float64 throughout: similarities of each pick with all rows
+void graph_cut_gram64(const Rows& rows, const Job& job); // float64 similarities of all pairs, formed first
+bool prefers_gram64(const Rows& rows);                   // cheap for short groups of wide products
 void graph_cut_lazy(const Rows& rows, const Job& job);   // float32 similarities with bounds, float64 decisions
 
 }  // namespace dq_fast

@@ -60,7 +60,7 @@ class Lazy {
       const int64_t size = job_.sizes[k];
       if (size == 0) continue;
       begin_bin();
-      for (picked_ = 0; picked_ < size; ++picked_, ++done) {
+      for (picked_ = 0; picked_ < size; ++picked_, ++done, ++ranked_) {
         const int64_t slot = choose();
         const int64_t row = pool_.row(slot);
         const double plain = rows_.dot(row, gradient_.data(), scratch_.data());
@@ -167,6 +167,7 @@ class Lazy {
       const double limit = low - tolerance_;
       if (outside_bound_ >= limit) {
         outside_bound_ = outside_->size() ? outside_->renew(sum_.data()) : -HUGE_VAL;
+        looked_ += outside_->size();
         if (outside_bound_ >= limit) {
           constexpr int kTries = 40;  // rows that tie by hundreds do not fit the pool
           if (tries >= kTries) degrade();
@@ -260,7 +261,6 @@ class Lazy {
     pool_.add(in.data(), in_gain.data(), join);
     outside_->append(out.data(), out_gain.data(), int64_t(out.size()), sum_.data());
     outside_bound_ = outside_->size() ? outside_->renew(sum_.data()) : -HUGE_VAL;
-    ++exchanges_;
     judge();
   }
 
@@ -280,9 +280,21 @@ class Lazy {
     }
   }
 
-  // Are the bounds worth it? If not, everything joins the pool.
+  // Are the bounds worth it? Compares, in products, what was spent for each row ranked so far with what it would cost if all
+  // rows were in the pool: with their similarities formed once, or for each pick on the spot.
   void judge() {
-    if (job_.method != Method::kAuto) return;
+    if (everything_ != Everything::kNo) return;
+    const double d = double(rows_.d1() + rows_.d2()), m = double(pool_.alive() + outside_->size());
+    const double spent = double(renewed_) * (double(rows_.numbers()) + kHandling) + double(looked_) * kDirections +
+                         double(pool_.products()) * d;
+    const double done = double(ranked_), left = double(job_.total()) - done;
+    const double formed = left * m * (d * kFromMemory + kGain);
+    const double stored = 0.5 * m * m * d + left * m * kGain;
+    const bool fits = job_.method == Method::kAuto && m * m <= double(kGramNumbers);
+    const double best = fits ? std::min(formed, stored) : formed;
+    if (spent < kSure * best || spent / std::max(1.0, done) * left < kWorse * best) return;
+    everything_ = fits && stored < formed ? Everything::kStored : Everything::kFormed;
+    reset_pool();
   }
 
   // Too many rows too near each other for float32: first treat rows that are the same bit for bit as one, then use float64.
@@ -323,6 +335,11 @@ class Lazy {
     return hidden;
   }
 
+  static constexpr double kHandling = 1500;  // products that sorting and moving a renewed row is worth
+  static constexpr double kFromMemory = 3;   // a product of a row read for it alone, against one of a matrix product
+  static constexpr double kGain = 4;         // updating one gain
+  static constexpr double kSure = 0.02;      // of the other way's cost: spent before judging
+  static constexpr double kWorse = 1.3;      // how much worse the bounds must look: what was spent is spent
   static constexpr double kHorizon = 48;  // picks ahead that an exchange looks
   static constexpr int64_t kJoin = 128;   // rows that join at once, at most
 
@@ -343,7 +360,8 @@ class Lazy {
   Array<int32_t> where_;
   double base_error_ = 0, scales_ = 0;  // scales_: of the rows picked in this bin, each at least 1, added up
   double outside_bound_ = 0, last_low_ = NAN;
-  int64_t picked_ = 0, last_picked_ = 0, doubts_ = 0, renewed_ = 0, exchanges_ = 0;
+  int64_t picked_ = 0, last_picked_ = 0, doubts_ = 0;
+  int64_t renewed_ = 0, looked_ = 0, ranked_ = 0;  // what judge() goes by
 };
 
 }  // namespace

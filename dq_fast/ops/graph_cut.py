@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,7 +66,7 @@ def graph_cut_greedy(
         budgets = [checks.integer("budget", budget, 0)] * groups
     arguments = (factors, given, bounds, budgets, *settings)
     if progress is None:
-        return torch.ops.dq_fast.graph_cut_greedy(*arguments)
+        return registry.op("graph_cut_greedy")(*arguments)
     return registry.serving("graph_cut_greedy", _device(factors, given))(*arguments, progress=progress)
 
 
@@ -102,7 +103,7 @@ def graph_cut_bins(
     factors, given, bounds, settings = _validate(embedding, similarity, offsets, lam, shifted, center, method)
     arguments = (factors, given, bounds, checks.integer("n_bins", n_bins, 1), *settings)
     if progress is None:
-        return torch.ops.dq_fast.graph_cut_bins(*arguments)
+        return registry.op("graph_cut_bins")(*arguments)
     return registry.serving("graph_cut_bins", _device(factors, given))(*arguments, progress=progress)
 
 
@@ -141,10 +142,10 @@ def _budget_sizes(bounds: list[int], budgets: Sequence[int]) -> list[list[int]]:
 
 def _bins(ranking: Tensor, sizes: list[list[int]]) -> Tensor:
     """The bin of every row [n], from the ranking and the sizes of the bins of each group."""
-    counts = torch.tensor(sizes, dtype=torch.int64)
-    numbers = torch.arange(counts.shape[-1]).repeat(len(sizes))
+    counts = np.array(sizes, dtype=np.int64).reshape(len(sizes), len(sizes[0]) if sizes else 1)
+    in_order = np.repeat(np.tile(np.arange(counts.shape[1]), len(sizes)), counts.ravel())
     bin_of = torch.empty_like(ranking)
-    bin_of[ranking] = torch.repeat_interleave(numbers, counts.flatten()).to(ranking.device)
+    bin_of[ranking] = torch.from_numpy(in_order).to(ranking.device)
     return bin_of
 
 
@@ -217,13 +218,13 @@ def _rank_cpu(
         return graph_cut_torch.rank(
             factors, similarity, bounds, sizes, lam=lam, shifted=shifted, center=center, method=method, report=report
         )
-    offsets = torch.tensor(bounds, dtype=torch.int64)
-    counts = torch.tensor(sizes, dtype=torch.int64).reshape(len(sizes), -1)
+    offsets = np.array(bounds, dtype=np.int64)
+    counts = np.array(sizes, dtype=np.int64).reshape(len(sizes), len(sizes[0]) if sizes else 1)
     total = int(counts.sum())
     indices = torch.empty(total, dtype=torch.int64)
     gains = torch.empty(total, dtype=torch.float64)
     places = (
-        offsets.data_ptr(), len(sizes), counts.data_ptr(), counts.shape[1], lam, METHODS.index(method),
+        offsets.ctypes.data, len(sizes), counts.ctypes.data, counts.shape[1], lam, METHODS.index(method),
         torch.get_num_threads(), report, indices.data_ptr(), gains.data_ptr(),
     )  # fmt: skip
     if similarity is not None:

@@ -42,6 +42,7 @@ class Backend:
     detail: str
 
 
+_overloads: dict[str, Callable[..., Any]] = {}
 _references: dict[str, Callable[..., Any]] = {}
 _native: dict[tuple[str, str], Callable[..., Any]] = {}
 _details: dict[tuple[str, str], str] = {}
@@ -53,6 +54,7 @@ def define(schema: str, *, reference: Callable[..., Any], fake: Callable[..., An
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
     torch.library.register_fake(f"dq_fast::{name}", fake, lib=LIBRARY)
+    _overloads[name] = getattr(torch.ops.dq_fast, name).default  # the packet above it costs microseconds a call
     _references[name] = reference
     for device in DEVICES:
         _details[name, device] = f"no native kernel for {device} yet"
@@ -72,6 +74,11 @@ def impl(name: str, device: str, function: Callable[..., Any], *, needs: str = "
         LIBRARY.impl(name, function, DEVICES[device])
         _native[name, device] = function
         _details[name, device] = f"{reason}; {note}" if note else reason
+
+
+def op(name: str) -> Callable[..., Any]:
+    """The op as the dispatcher knows it."""
+    return _overloads[name]
 
 
 def reference(name: str) -> Callable[..., Any]:

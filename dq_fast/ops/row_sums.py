@@ -36,7 +36,7 @@ def cosine_row_sums(embedding: Any, *, offsets: Any = None, shifted: bool = True
     """
     rows = checks.factors(embedding)
     bounds = checks.offsets(offsets, rows[0].shape[0])
-    return torch.ops.dq_fast.cosine_row_sums(rows, bounds, bool(shifted), bool(center))
+    return registry.op("cosine_row_sums")(rows, bounds, bool(shifted), bool(center))
 
 
 def _reference(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) -> Tensor:

@@ -39,6 +39,8 @@ struct Simd {
   // out[i * ld + j] = <xb_i, yb_j> <xh_i, yh_j>; widths padded, d1 = 0: no narrow factor.
   void (*gram32)(const float* const* xh, const float* const* xb, int64_t nx, const float* const* yh,
                  const float* const* yb, int64_t ny, int64_t d1, int64_t d2, float* out, int64_t ld);
+  void (*gram64)(const double* const* xh, const double* const* xb, int64_t nx, const double* const* yh,
+                 const double* const* yb, int64_t ny, int64_t d1, int64_t d2, double* out, int64_t ld);
   int64_t lanes32;  // partial sums of a float32 product: the length of the chain of roundings is d / lanes32
 
   // Gains, float64 [n].
