@@ -6,6 +6,16 @@
 from dq_fast.data.batches import BadImages, read_batches
 from dq_fast.data.decode import decode_image
 from dq_fast.data.open import has_split, open_source
-from dq_fast.data.source import Source, Subset, split_off
+from dq_fast.data.source import SMALL_SIDE, Source, Subset, split_off
 
-__all__ = ["BadImages", "Source", "Subset", "decode_image", "has_split", "open_source", "read_batches", "split_off"]
+__all__ = [
+    "SMALL_SIDE",
+    "BadImages",
+    "Source",
+    "Subset",
+    "decode_image",
+    "has_split",
+    "open_source",
+    "read_batches",
+    "split_off",
+]

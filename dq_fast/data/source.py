@@ -10,6 +10,8 @@ import numpy as np
 
 from dq_fast.errors import InputError
 
+SMALL_SIDE = 64  # px, larger side: images up to this are small, as CIFAR and digits are, and treated so by every stage
+
 
 class Source(ABC):
     """Labelled images, n of them, each with a stable id. Reading is safe from several threads at once.

@@ -10,12 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dq_fast.data import BadImages, Source, read_batches
+from dq_fast.data import SMALL_SIDE, BadImages, Source, read_batches
 from dq_fast.embed.classifier import INTERPOLATIONS, Classifier
 from dq_fast.progress import Progress, silent
 
-# Images up to this side are augmented by shifting and kept in memory; larger ones by random crops of the original.
-SMALL_SIDE = 64
 # Memory for images kept as uint8: all of CIFAR is 0.15 GB, ImageNet at 64 pixels 15.7 GB.
 CACHE_BYTES = 2 << 30
 # Random crops of large images: least share of the area (mild, because trainings here are short), and the largest

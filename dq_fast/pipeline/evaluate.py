@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from dq_fast.data import Source, has_split, open_source
+from dq_fast.data import SMALL_SIDE, Source, has_split, open_source
 from dq_fast.errors import InputError
 from dq_fast.pipeline.job import CompressResult
 from dq_fast.pipeline.options import SourceOptions
-from dq_fast.pipeline.stages import SMALL_SIDE, open_part, pick_device, typical_size
+from dq_fast.pipeline.stages import open_part, pick_device, typical_size
 from dq_fast.progress import Progress, silent
 from dq_fast.restore import Store
 from dq_fast.restore import open as open_store

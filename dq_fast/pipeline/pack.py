@@ -18,13 +18,11 @@ from dq_fast.files import read_json, write_json
 from dq_fast.patches import PixelQuantizer, default_patch, patch_grid
 from dq_fast.pipeline.options import PackOptions
 from dq_fast.pipeline.run import RunFolder
-from dq_fast.pipeline.stages import SMALL_SIDE, Ints
+from dq_fast.pipeline.stages import Ints
 from dq_fast.progress import Progress, silent
 from dq_fast.store import StoreWriter
+from dq_fast.store.codecs import default_codec
 from dq_fast.store.manifest import Manifest
-
-_LOSSY_CODEC = "jpeg"
-_LOSSLESS_CODEC = "webp-lossless"
 
 
 def pack_stage(
@@ -51,9 +49,8 @@ def pack_stage(
     """
     out = Path(out)
     typical = run.require("model", f"dq-fast embed SOURCE {run.path}")["parameters"]["typical_size"]
-    small = max(typical) <= SMALL_SIDE
     patch = options.patch or default_patch(*typical)
-    codec = options.codec or (_LOSSLESS_CODEC if small else _LOSSY_CODEC)
+    codec = options.codec or default_codec(*typical)[0]
     parameters = {**_chosen(run), **asdict(options), "patch": patch, "codec": codec}
     key = {"after": run.digest("sample"), "parameters": parameters}
     if out.exists():
@@ -131,6 +128,7 @@ def _write(
 ) -> None:
     quantizer = PixelQuantizer(classifier.module, drop=options.drop, variant=options.variant)
     classifier.module.to(device)
+    batch_size = classifier.forward_size(batch_size)
     begin = (
         writer.done - writer.done % batch_size
     )  # whole batches, as in an uninterrupted run: the same scores to the bit

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import nn
 
-from dq_fast.data import Source, open_source, split_off
+from dq_fast.data import SMALL_SIDE, Source, open_source, split_off
 from dq_fast.embed import Classifier, Embedding, embed, load_classifier, train_classifier
 from dq_fast.errors import BadImageError, InputError
 from dq_fast.files import atomic_write, read_json, sha256_file
@@ -24,7 +24,6 @@ from dq_fast.select import SampleQuantizer
 
 _log = logging.getLogger(__name__)
 
-SMALL_SIDE = 64  # px: images up to this size are small: CIFAR-size model, 4-px patches, lossless codec
 PAPER_TRAIN_EPOCHS = 10  # section 4.1: feature extractors are trained for 10 epochs
 _MODEL_FILE = "model.safetensors"
 _HEAD_FILE = "head.safetensors"

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from dq_fast.data import Source
+from dq_fast.data import SMALL_SIDE, Source
 from dq_fast.embed.classifier import Classifier, load_classifier
 from dq_fast.embed.fit import Recipe, accuracy, count_steps, default_batch_size, train_classifier
-from dq_fast.embed.loading import SMALL_SIDE, TrainingImages
+from dq_fast.embed.loading import TrainingImages
 from dq_fast.embed.resnet import BUILTIN
 from dq_fast.errors import InputError
 from dq_fast.progress import Progress, silent
