@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from patch_models import Head, SmallNet
+from .patch_models import Head, SmallNet
 from torch import nn
 from torch.nn import functional as F
 
