@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -75,7 +74,7 @@ def run(
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
     effort = effort or (QUICK if setting.quick else Effort())
-    found = Run()
+    found, about = Run(), describe()
     with _threads(threads):
         found.ceilings = measure_ceilings(setting.quick)
         for case in cases:
@@ -83,10 +82,10 @@ def run(
             if not chosen:
                 continue
             found.rows += _run_case(case, chosen, setting, effort, memory, progress)
-            _fill(found)
+            _fill(found, about)
             after_case(found)
         found.ceilings = found.ceilings.best(measure_ceilings(setting.quick))
-    _fill(found)
+    _fill(found, about)
     after_case(found)
     return found
 
@@ -139,13 +138,12 @@ def _run_case(
 
 
 def _row(case: Case, provider: Provider, problem: Problem, setting: Setting) -> Row:
-    about: Any = describe()
     return Row(
         case.name, provider.name, problem.n, problem.d, problem.groups, problem.dtype, torch.get_num_threads(), "cpu",
         problem.source, "cold" if case.cold else "warm",
         tolerance=problem.exact_tolerance if provider.exact else problem.single_tolerance,
         bytes_floor=problem.bytes_floor, flops_floor=problem.flops_floor if problem.bytes_floor else None,
-        input_bytes=problem.input_bytes, quick="yes" if setting.quick else "no", **about,
+        input_bytes=problem.input_bytes, quick="yes" if setting.quick else "no",
     )  # fmt: skip
 
 
@@ -175,9 +173,12 @@ def _check(case: Case, provider: Provider, problem: Problem, row: Row) -> Call |
     return None
 
 
-def _fill(run: Run) -> None:
-    """What follows from the rows and the ceilings together."""
+def _fill(run: Run, about: Mapping[str, str]) -> None:
+    """What follows from the rows and the ceilings together, and what is the same in all rows."""
     add_ratios(run.rows)
+    for row in run.rows:
+        for name, value in about.items():
+            setattr(row, name, value)
     if run.ceilings is None:
         return
     for row in run.rows:

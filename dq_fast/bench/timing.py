@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 
 from dq_fast.bench.case import Call
 
 SHORTEST_RUN = 2e-3  # s: calls shorter than this are timed several at a time, for the clock and its own cost
-FLUSH_NUMBERS = 1 << 25  # float32 numbers read between runs: 128 MB, more than the last-level caches of usual machines
+# float32 numbers read between runs: 128 MB, more than the last-level caches of usual machines. By numpy, whose sum
+# takes one thread: those of torch's sum go on spinning for some milliseconds, and would take a core from the next call.
+FLUSH_NUMBERS = 1 << 25
 SLOW = 5.0  # s: above this a call gets the fewest runs
 
 
@@ -75,7 +77,7 @@ def interleaved(
 
     A call with fewer runs than others takes part in rounds spread over the whole time.
     """
-    buffer = torch.ones(FLUSH_NUMBERS) if cold else None
+    buffer = np.ones(FLUSH_NUMBERS, dtype=np.float32) if cold else None
     single = {name: _once(call, buffer) for name, call in calls.items()}
     runs = {name: _runs(seconds, effort) for name, seconds in single.items()}
     repeats = {name: 1 if cold else max(1, int(SHORTEST_RUN / max(s, 1e-9))) for name, s in single.items()}
@@ -104,11 +106,11 @@ def _runs(seconds: float, effort: Effort) -> int:
     return int(np.clip(effort.seconds / max(seconds, SHORTEST_RUN), effort.fewest, effort.most))
 
 
-def _once(call: Call, buffer: torch.Tensor | None) -> float:
+def _once(call: Call, buffer: NDArray[np.float32] | None) -> float:
     return _run(call, 1, buffer)
 
 
-def _run(call: Call, repeats: int, buffer: torch.Tensor | None) -> float:
+def _run(call: Call, repeats: int, buffer: NDArray[np.float32] | None) -> float:
     if buffer is not None:
         float(buffer.sum())
     begin = time.perf_counter()
