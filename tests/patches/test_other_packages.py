@@ -7,11 +7,12 @@ import io
 import numpy as np
 import pytest
 import torch
-from .patch_models import Head, SmallNet
 from torch import nn
 from torch.nn import functional as F
 
 import dq_fast as dq
+
+from .patch_models import Head, SmallNet
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(5))
 

@@ -8,12 +8,13 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from .patch_models import Head, SmallNet
 from torch import nn
 from torch.nn import functional as F
 
 import dq_fast as dq
 from dq_fast.patches import patch_grid
+
+from .patch_models import Head, SmallNet
 
 
 def whole_model_gradcam(model, images, labels, layer, layout, prefix, grid_of_map):
