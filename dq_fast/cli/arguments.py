@@ -135,6 +135,11 @@ def add_pack(verb: argparse.ArgumentParser) -> None:
         choices=("png", "webp-lossless", "jpeg", "webp"),
         help="of the mosaics (default: lossless up to 64 px, else JPEG)",
     )
+    group.add_argument(
+        "--secret",
+        action="store_true",
+        help="shuffle by random numbers that only the position keys hold, so that no seed undoes it without them",
+    )
     group.add_argument("--quality", type=positive, metavar="Q", help="of jpeg and webp, 1 to 100")
 
 

@@ -27,7 +27,7 @@ def register(verbs: Any) -> None:
     verify = verbs.add_parser(
         "verify",
         help="check every file of a store against its checksum",
-        description="Reads every file of the store, checks size, SHA-256 and counts. Exit status 0 whole, 1 damaged.\n\n"
+        description="Reads every file of the store, checks size, SHA-256 and counts. Exit status 0 or, damaged, 1.\n\n"
         "  dq-fast verify photos.dq",
         formatter_class=HelpFormatter,
     )

@@ -92,6 +92,8 @@ class PackOptions:
         codec: "png", "webp-lossless", "jpeg" or "webp"; None is lossless for images up to 64 px and JPEG for larger.
         quality: of the lossy codecs, 1 to 100; None is the codec's default here.
         seed: of the shuffling.
+        secret: shuffle by random numbers that only the position keys hold, instead of by `seed`; bytes then differ
+            from run to run.
     """
 
     drop: float = 0.2
@@ -100,6 +102,7 @@ class PackOptions:
     codec: str | None = None
     quality: int | None = None
     seed: int = 0
+    secret: bool = False
 
 
 @dataclass(frozen=True)

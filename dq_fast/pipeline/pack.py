@@ -72,6 +72,7 @@ def pack_stage(
         quality=options.quality,
         class_names=list(source.class_names),
         seed=options.seed,
+        secret=options.secret,
         resume=True,
         hflip=source.hflip,
     ) as writer:

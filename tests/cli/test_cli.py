@@ -201,6 +201,8 @@ def test_human_bytes(count, text):
     assert human_bytes(count) == text
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.5, "0.50 s"), (12.34, "12.3 s"), (93.4, "1 min 33 s"), (7260, "2 h 1 min")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.5, "0.50 s"), (12.34, "12.3 s"), (93.4, "1 min 33 s"), (7260, "2 h 1 min")]
+)
 def test_human_seconds(seconds, text):
     assert human_seconds(seconds) == text

@@ -113,7 +113,7 @@ def test_existing_folders_are_not_touched(tiny, tmp_path):
     work = tmp_path / "new.work"
     work.mkdir()
     (work / "file").write_text("keep me")
-    with pytest.raises(InputError, match="exists|other files"):
+    with pytest.raises(InputError, match=r"exists|other files"):
         dq.compress(tiny, tmp_path / "new", **QUICK, resume=True)
     assert (work / "file").read_text() == "keep me"
 
@@ -163,8 +163,8 @@ def run_command(*arguments: str | Path, **options) -> subprocess.Popen:
 @pytest.mark.timeout(600)
 def test_killed_at_ten_random_moments_resume_ends_with_the_same_bytes(tiny, tmp_path):
     # small shards, so that kills fall between them too
-    command = ["compress", tiny, "--model", "resnet20_cifar", "--train-epochs", "2", "--keep", "0.9", "--patch", "1", "-q"]
-    command += ["--batch-size", "16", "--seed", "3"]
+    command = ["compress", tiny, "--model", "resnet20_cifar", "--train-epochs", "2", "--keep", "0.9", "--patch", "1"]
+    command += ["--batch-size", "16", "--seed", "3", "-q"]
     begun = time.perf_counter()
     assert run_command(*command[:2], tmp_path / "whole", *command[2:]).wait() == 0
     whole = time.perf_counter() - begun
@@ -187,3 +187,11 @@ def test_killed_at_ten_random_moments_resume_ends_with_the_same_bytes(tiny, tmp_
         assert again.returncode == 0, errors
         assert tree(out) == expected
     assert kills >= 5, "the kills came too late to test anything"
+
+
+def test_secret_shuffle_is_not_told_by_the_manifest(tiny, store, tmp_path):
+    secret = dq.compress(tiny, tmp_path / "secret", **QUICK, secret=True)
+    assert secret.manifest["shuffle"]["seed"] is None
+    assert secret.ids == store.ids
+    assert all((secret[i][0] == store[i][0]).all() for i in range(len(store)))
+    assert (secret.mosaic(0) != store.mosaic(0)).any()
