@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -114,12 +115,13 @@ def _run_case(
     problem = case.make(setting)
     rows = {name: _row(case, PROVIDERS[name], problem, setting) for name in names}
     calls: dict[str, Call] = {}
+    first: dict[str, float] = {}
     for name in names:
-        call = _check(case, PROVIDERS[name], problem, rows[name])
-        if call is not None:
-            calls[name] = call
+        checked = _check(case, PROVIDERS[name], problem, rows[name])
+        if checked is not None:
+            calls[name], first[name] = checked
         step()
-    for name, times in interleaved(calls, effort, cold=case.cold, done=step).items():
+    for name, times in interleaved(calls, effort, cold=case.cold, first=first, done=step).items():
         row = rows[name]
         row.median_s, row.q10_s, row.q90_s = times.median, times.quantile(0.1), times.quantile(0.9)
         row.runs, row.calls_a_run = len(times.seconds), times.calls
@@ -133,7 +135,8 @@ def _run_case(
             _log.warning("%s", error)
             rows[name].note = str(error)
         step()
-    progress(case.name, steps, steps)
+    if done < steps:  # some were left out
+        progress(case.name, steps, steps)
     return list(rows.values())
 
 
@@ -147,8 +150,8 @@ def _row(case: Case, provider: Provider, problem: Problem, setting: Setting) -> 
     )  # fmt: skip
 
 
-def _check(case: Case, provider: Provider, problem: Problem, row: Row) -> Call | None:
-    """The prepared call, if the provider is here and its result is right; the row says so, or why not."""
+def _check(case: Case, provider: Provider, problem: Problem, row: Row) -> tuple[Call, float] | None:
+    """The prepared call and its first time, if the provider is here and right; the row says so, or why not."""
     missing = provider.missing(case.name.partition("/")[0])
     if missing:
         row.checked, row.note = "skipped", missing
@@ -157,7 +160,10 @@ def _check(case: Case, provider: Provider, problem: Problem, row: Row) -> Call |
     row.checked = "no"
     try:
         call = case.ways[provider.name](problem.inputs)
-        row.deviation = problem.judge(call())
+        begin = time.perf_counter()
+        result = call()
+        seconds = time.perf_counter() - begin
+        row.deviation = problem.judge(result)
     except CheckError as error:
         row.note = str(error)
     except Exception as error:  # noqa: BLE001  whatever a provider raises is its result
@@ -167,7 +173,7 @@ def _check(case: Case, provider: Provider, problem: Problem, row: Row) -> Call |
         assert row.tolerance is not None
         if row.deviation <= row.tolerance:
             row.checked = "yes"
-            return call
+            return call, seconds
         row.note = f"deviates by {row.deviation:.3g}, {row.tolerance:.3g} is allowed"
     _log.warning("%s: the result of %s is wrong: %s", case.name, provider.name, row.note)
     return None

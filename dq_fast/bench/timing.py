@@ -29,9 +29,9 @@ class Effort:
         slow_runs: runs of a call that takes more than SLOW seconds.
     """
 
-    seconds: float = 8.0
+    seconds: float = 5.0
     fewest: int = 7
-    most: int = 60
+    most: int = 40
     slow_runs: int = 3
 
 
@@ -65,20 +65,22 @@ def interleaved(
     effort: Effort,
     *,
     cold: bool,
+    first: Mapping[str, float],
     done: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Times]:
-    """Time the calls in turn, A B C A B C, garbage collection off, each warmed up once.
+    """Time the calls in turn, A B C A B C, garbage collection off, warmed up.
 
     Args:
-        calls: by name; each was called at least once before (compiled, loaded).
+        calls: by name; each was called once before (compiled, loaded).
         effort: how many runs.
         cold: read a large buffer before each run, so that no call finds its inputs in the caches.
+        first: seconds that this took; calls that took longer than SLOW are not warmed up once more.
         done: hears the name of each call that has all its runs.
 
     A call with fewer runs than others takes part in rounds spread over the whole time.
     """
     buffer = np.ones(FLUSH_NUMBERS, dtype=np.float32) if cold else None
-    single = {name: _once(call, buffer) for name, call in calls.items()}
+    single = {name: first[name] if first[name] > SLOW else _run(call, 1, buffer) for name, call in calls.items()}
     runs = {name: _runs(seconds, effort) for name, seconds in single.items()}
     repeats = {name: 1 if cold else max(1, int(SHORTEST_RUN / max(s, 1e-9))) for name, s in single.items()}
     rounds = max(runs.values(), default=0)
@@ -104,10 +106,6 @@ def _runs(seconds: float, effort: Effort) -> int:
     if seconds > SLOW:
         return effort.slow_runs
     return int(np.clip(effort.seconds / max(seconds, SHORTEST_RUN), effort.fewest, effort.most))
-
-
-def _once(call: Call, buffer: NDArray[np.float32] | None) -> float:
-    return _run(call, 1, buffer)
 
 
 def _run(call: Call, repeats: int, buffer: NDArray[np.float32] | None) -> float:

@@ -109,14 +109,14 @@ def clock(monkeypatch) -> Clock:
 
 def test_calls_take_turns_and_their_times_are_their_own(clock):
     calls = {"a": clock.call("a", 0.012), "b": clock.call("b", 0.003)}
-    found = interleaved(calls, Effort(seconds=0.0, fewest=4, most=4), cold=False)
+    found = interleaved(calls, Effort(seconds=0.0, fewest=4, most=4), cold=False, first={"a": 0.1, "b": 0.1})
     assert clock.order == "ab" * 5  # one round to warm up, four timed
     assert found["a"].seconds == pytest.approx([0.012] * 4)
     assert found["b"].seconds == pytest.approx([0.003] * 4)
 
 
 def test_short_calls_are_timed_many_at_a_time(clock):
-    times = interleaved({"a": clock.call("a", 1e-5)}, SHORT, cold=False)["a"]
+    times = interleaved({"a": clock.call("a", 1e-5)}, SHORT, cold=False, first={"a": 1e-5})["a"]
     assert times.calls == pytest.approx(200, abs=1)
     assert len(clock.order) == 1 + 2 * times.calls
     assert times.median == pytest.approx(1e-5)
@@ -125,16 +125,24 @@ def test_short_calls_are_timed_many_at_a_time(clock):
 def test_slow_calls_get_fewer_runs_spread_over_the_rounds(clock):
     calls = {"f": clock.call("f", 0.1), "s": clock.call("s", 10.0)}
     heard = []
-    found = interleaved(calls, Effort(seconds=1.25, fewest=2, most=100, slow_runs=3), cold=False, done=heard.append)
+    found = interleaved(
+        calls,
+        Effort(seconds=1.25, fewest=2, most=100, slow_runs=3),
+        cold=False,
+        first={"f": 0.1, "s": 10.0},
+        done=heard.append,
+    )
     assert [len(times.seconds) for times in found.values()] == [12, 3]
-    assert clock.order[2:] == "fsffff" + "sffff" + "sfff"
+    assert clock.order == "f" + "fsffff" + "sffff" + "sfff"
     assert heard == ["s", "f"]
 
 
 def test_garbage_collection_is_off_while_timing_and_on_again():
     states = []
     with pytest.raises(ZeroDivisionError):
-        interleaved({"a": lambda: states.append(gc.isenabled()) or 1 / (len(states) < 3)}, SHORT, cold=True)
+        interleaved(
+            {"a": lambda: states.append(gc.isenabled()) or 1 / (len(states) < 3)}, SHORT, cold=True, first={"a": 0.0}
+        )
     assert states[1:] == [False, False]
     assert gc.isenabled()
 
