@@ -6,6 +6,7 @@ Centred rows are phi_i - mean(phi), normalised. All is float64, so that definiti
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -44,83 +45,91 @@ def merged(factors: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 @dataclass
+class Centre:
+    """The mean of a group and what its rows are written with.
+
+    With f = b - b0, e = h - h0 (b0, h0 the factors' means) and c = mean - b0 (x) h0: phi - mean = b0 (x) e + f (x) h - c.
+    Every term is as small as the group is tight, so that nothing cancels where rows are near each other.
+
+    Attributes:
+        b0 [d1], h0 [d2], c [d1, d2]: as above.
+        scale: 1 / ||phi_i - mean|| [n], 0 for a row equal to the mean.
+        own: <phi_i - mean + c, c> - ||c||^2 / 2 [n]; what row i takes from all its inner products.
+    """
+
+    b0: Tensor
+    h0: Tensor
+    c: Tensor
+    scale: Tensor
+    own: Tensor
+
+    @classmethod
+    def of(cls, b: Tensor, h: Tensor) -> Centre:
+        """The centre of all rows of a group."""
+        mean, b0, h0 = b.T @ h / len(h), b.mean(0), h.mean(0)
+        step = max(1, _CHUNK_NUMBERS // mean.numel())
+        norm = torch.cat(
+            [
+                (b[i : i + step, :, None] * h[i : i + step, None, :] - mean).square().sum((1, 2)).sqrt()
+                for i in range(0, len(h), step)
+            ]
+        )
+        scale = torch.where(norm > CENTRE_FLOOR, 1 / norm, 0.0)
+        c = mean - torch.outer(b0, h0)
+        own = (h - h0) @ (b0 @ c) + (((b - b0) @ c) * h).sum(1) - 0.5 * c.square().sum()
+        return cls(b0, h0, c, scale, own)
+
+    def take(self, rows: Tensor) -> Centre:
+        """The same for some rows."""
+        return Centre(self.b0, self.h0, self.c, self.scale[rows], self.own[rows])
+
+
+@dataclass
 class Group:
-    """The rows of one group.
+    """The rows of one group, or some of them.
 
     Attributes:
         b: narrow factor [n, d1], h: wide factor [n, d2], normalised, float64.
-        mean: mean of b (x) h [d1, d2], or None where rows are not centred.
-        scale: 1 / ||phi_i - mean|| [n], 0 for a row equal to the mean; None where rows are not centred.
-        b_mean, h_mean: means of b [d1] and h [d2] over the whole group; None where rows are not centred.
+        centre: of the whole group, or None where rows are not centred.
     """
 
     b: Tensor
     h: Tensor
-    mean: Tensor | None = None
-    scale: Tensor | None = None
-    b_mean: Tensor | None = None
-    h_mean: Tensor | None = None
-
-    @classmethod
-    def of(cls, b: Tensor, h: Tensor, center: bool) -> Group:
-        """The group of rows, centred if asked."""
-        group = cls(b, h)
-        if center and len(h):
-            mean = b.T @ h / len(h)
-            group.b_mean, group.h_mean = b.mean(0), h.mean(0)
-            norm = torch.cat([x.square().sum((1, 2)).sqrt() for x in group._outer(mean)])
-            group.mean, group.scale = mean, torch.where(norm > CENTRE_FLOOR, 1 / norm, 0.0)
-        return group
+    centre: Centre | None = None
 
     def __len__(self) -> int:
         return len(self.h)
 
     def take(self, rows: Tensor) -> Group:
         """The group of some rows; the mean stays that of the whole group."""
-        scale = None if self.scale is None else self.scale[rows]
-        return Group(self.b[rows], self.h[rows], self.mean, scale, self.b_mean, self.h_mean)
-
-    def _outer(self, mean: Tensor) -> list[Tensor]:
-        """Pieces [rows, d1, d2] of b (x) h - mean: subtracted number by number, so that tight groups keep their digits."""
-        step = max(1, _CHUNK_NUMBERS // mean.numel())
-        return [
-            self.b[i : i + step, :, None] * self.h[i : i + step, None, :] - mean for i in range(0, len(self.h), step)
-        ]
+        return Group(self.b[rows], self.h[rows], None if self.centre is None else self.centre.take(rows))
 
     def total(self) -> Tensor:
         """Sum of all rows [d1, d2]."""
-        if self.mean is None or self.scale is None:
+        m = self.centre
+        if m is None:
             return self.b.T @ self.h
-        step = max(1, _CHUNK_NUMBERS // self.mean.numel())
-        pieces = self._outer(self.mean)
-        return sum(
-            (torch.einsum("i,iab->ab", self.scale[k * step : (k + 1) * step], x) for k, x in enumerate(pieces)),
-            torch.zeros_like(self.mean),
-        )
+        e, f, scale = self.h - m.h0, self.b - m.b0, m.scale
+        return torch.outer(m.b0, scale @ e) + (f * scale[:, None]).T @ self.h - scale.sum() * m.c
 
     def dot(self, w: Tensor) -> Tensor:
         """Inner product of every row with w [d1, d2]: [n]."""
-        if self.mean is None or self.scale is None:
+        m = self.centre
+        if m is None:
             return ((self.b @ w) * self.h).sum(1)
-        pieces = self._outer(self.mean)
-        return torch.cat([torch.einsum("iab,ab->i", x, w) for x in pieces]) * self.scale
+        e, f = self.h - m.h0, self.b - m.b0
+        return (e @ (m.b0 @ w) + ((f @ w) * self.h).sum(1) - (m.c * w).sum()) * m.scale
 
     def cosines(self, other: Group) -> Tensor:
         """Inner products [n, m] with the rows of another part of the same group."""
-        if self.mean is None or self.scale is None or other.scale is None:
+        m, o = self.centre, other.centre
+        if m is None or o is None:
             return (self.b @ other.b.T) * (self.h @ other.h.T)
-        assert self.b_mean is not None and self.h_mean is not None
-        # b(x)h - mean = b0(x)e + f(x)h - c with e = h - h0, f = b - b0 and c = mean - b0(x)h0: every term is as small as
-        # the group is tight, so nothing cancels.
-        b0, h0 = self.b_mean, self.h_mean
-        c = self.mean - torch.outer(b0, h0)
-        e, f, eo, fo = self.h - h0, self.b - b0, other.h - h0, other.b - b0
-        product = (b0 @ b0) * (e @ eo.T) + (f @ fo.T) * (self.h @ other.h.T)
-        product += torch.outer(f @ b0, torch.ones_like(fo[:, 0])) * (self.h @ eo.T)
-        product += torch.outer(torch.ones_like(f[:, 0]), fo @ b0) * (e @ other.h.T)
-        product -= (e @ (b0 @ c) + ((f @ c) * self.h).sum(1))[:, None]
-        product -= (eo @ (b0 @ c) + ((fo @ c) * other.h).sum(1))[None, :]
-        return (product + c.square().sum()) * self.scale[:, None] * other.scale[None, :]
+        e, f, eo, fo = self.h - m.h0, self.b - m.b0, other.h - m.h0, other.b - m.b0
+        product = (m.b0 @ m.b0) * (e @ eo.T) + (f @ fo.T) * (self.h @ other.h.T)
+        product += (f @ m.b0)[:, None] * (self.h @ eo.T) + (fo @ m.b0)[None, :] * (e @ other.h.T)
+        product -= m.own[:, None] + o.own[None, :]
+        return product * m.scale[:, None] * o.scale[None, :]
 
 
 def groups(factors: list[Tensor], bounds: list[int], center: bool) -> list[Group]:
@@ -128,4 +137,5 @@ def groups(factors: list[Tensor], bounds: list[int], center: bool) -> list[Group
     for k, x in enumerate(factors):
         checks.finite_rows("embedding" if len(factors) == 1 else f"embedding[{k}]", x)
     b, h = merged(factors)
-    return [Group.of(b[i:j], h[i:j], center) for i, j in zip(bounds, bounds[1:])]  # noqa: B905
+    parts = [(b[i:j], h[i:j]) for i, j in itertools.pairwise(bounds)]
+    return [Group(x, y, Centre.of(x, y) if center and len(y) else None) for x, y in parts]
