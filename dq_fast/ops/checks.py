@@ -1,5 +1,6 @@
 """What the public functions ask of their arguments. Shapes and types only: values are looked at by the ops themselves,
-which read them anyway, so that the public functions can be traced by torch.compile."""
+which read them anyway, so that the public functions can be traced by torch.compile.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +99,7 @@ def integer(argument: str, value: Any, minimum: int) -> int:
 
 def real(argument: str, value: Any, minimum: float) -> float:
     """A finite number of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
+    if isinstance(value, bool) or (not isinstance(value, (int, float)) and not hasattr(value, "__float__")):
         raise bad(argument, f"a finite number >= {minimum}", repr(value))
     found = float(value)
     if not math.isfinite(found) or found < minimum:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 
 import torch  # before the native modules: they then share its OpenMP and CUDA runtimes
@@ -15,7 +15,7 @@ INTERFACE = 1
 DISABLE = "DQ_FAST_DISABLE_NATIVE"
 
 
-@lru_cache(maxsize=None)
+@cache
 def find(device: str) -> tuple[ModuleType | None, str]:
     """The native module of a device type ("cpu" or "cuda"), and why it is missing if it is (else what it was built with).
 

@@ -21,7 +21,7 @@ from dq_fast.ops import native
 
 DEVICES = {"cpu": "CPU", "cuda": "CUDA"}  # our names and the dispatcher's
 
-LIBRARY = torch.library.Library("dq_fast", "DEF")  # noqa: TOR901  the ops live exactly as long as this object
+LIBRARY = torch.library.Library("dq_fast", "DEF")
 
 
 @dataclass(frozen=True)
