@@ -35,8 +35,8 @@ void patch_scores(uintptr_t activations, int activation_dtype, int64_t activatio
                         cols, threads);
 }
 
-// Called from the native code on the calling thread: takes the GIL, tells Python, and looks for Ctrl-C. A Python error stays
-// set until the call returns.
+// Called from the native code on the calling thread: takes the GIL, tells Python, and looks for Ctrl-C. A Python error
+// stays set until the call returns.
 struct PythonListener {
   PyObject* report;  // report(rows ranked since the last call)
   int64_t told = 0;
@@ -66,13 +66,17 @@ int64_t listening(const py::object& report, Work work) {
 }
 
 dq_fast::Ranking ranking(uintptr_t sizes, int64_t bins, double lam, int method, uintptr_t indices, uintptr_t gains) {
-  return {reinterpret_cast<const int64_t*>(sizes), bins, lam, static_cast<dq_fast::Method>(method),
-          reinterpret_cast<int64_t*>(indices), reinterpret_cast<double*>(gains)};
+  return {reinterpret_cast<const int64_t*>(sizes),
+          bins,
+          lam,
+          static_cast<dq_fast::Method>(method),
+          reinterpret_cast<int64_t*>(indices),
+          reinterpret_cast<double*>(gains)};
 }
 
 int64_t graph_cut(uintptr_t wide, bool wide64, int64_t d2, uintptr_t narrow, bool narrow64, int64_t d1, int64_t n,
-                  bool shifted, bool center, uintptr_t offsets, int64_t groups, uintptr_t sizes, int64_t bins, double lam,
-                  int method, int threads, const py::object& report, uintptr_t indices, uintptr_t gains) {
+                  bool shifted, bool center, uintptr_t offsets, int64_t groups, uintptr_t sizes, int64_t bins,
+                  double lam, int method, int threads, const py::object& report, uintptr_t indices, uintptr_t gains) {
   const dq_fast::Embedding x{factor(wide, wide64, d2), factor(narrow, narrow64, d1), n, shifted, center};
   return listening(report, [&](const dq_fast::Listener& listener) {
     return dq_fast::graph_cut(x, {reinterpret_cast<const int64_t*>(offsets), groups},
@@ -81,7 +85,8 @@ int64_t graph_cut(uintptr_t wide, bool wide64, int64_t d2, uintptr_t narrow, boo
 }
 
 int64_t graph_cut_given(uintptr_t s, bool is_float64, int64_t n, uintptr_t, int64_t, uintptr_t sizes, int64_t bins,
-                        double lam, int method, int threads, const py::object& report, uintptr_t indices, uintptr_t gains) {
+                        double lam, int method, int threads, const py::object& report, uintptr_t indices,
+                        uintptr_t gains) {
   return listening(report, [&](const dq_fast::Listener& listener) {
     return dq_fast::graph_cut_given(reinterpret_cast<const void*>(s), is_float64, n,
                                     ranking(sizes, bins, lam, method, indices, gains), threads, listener);

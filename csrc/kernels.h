@@ -46,15 +46,17 @@ struct Ranking {
   double* gains;     // out: the gain each was picked with
 };
 
-// Called now and then, on the calling thread only, with the number of rows ranked so far; true: stop, results do not matter.
+// Called now and then, on the calling thread only, with the number of rows ranked so far; true: stop, results do not
+// matter.
 struct Listener {
   bool (*poll)(void* context, int64_t ranked);
   void* context;
 };
 
-// gain(x) = lam * sum_{j in R} s(j, x) - 2 * sum_{b in B} s(b, x), R the group's rows not in an earlier bin, B the bin so far.
-// Return values as above.
-int64_t graph_cut(const Embedding& x, const Groups& groups, const Ranking& ranking, int threads, const Listener& listener);
+// gain(x) = lam * sum_{j in R} s(j, x) - 2 * sum_{b in B} s(b, x), R the group's rows not in an earlier bin, B the bin
+// so far. Return values as above.
+int64_t graph_cut(const Embedding& x, const Groups& groups, const Ranking& ranking, int threads,
+                  const Listener& listener);
 
 // The same for one group whose similarities are given: s [n, n], s[j * n + x] = s(j, x).
 int64_t graph_cut_given(const void* s, bool is_float64, int64_t n, const Ranking& ranking, int threads,
@@ -64,12 +66,21 @@ int64_t graph_cut_given(const void* s, bool is_float64, int64_t n, const Ranking
 enum Dtype : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
 
 // GradCAM++ scores of patches, see cpu/patch_scores.cpp. variant: 0 paper, 1 torchcam, 2 grad-cam.
-// activations [batch, channels, height, width], or [batch, height, width, channels] if channels_last; gradients the same in
-// the same type, or [batch, channels] of any type if constant_gradients; strides are elements from image to image.
-// scores [batch, rows, cols].
+// activations [batch, channels, height, width], or [batch, height, width, channels] if channels_last; gradients the
+// same in the same type, or [batch, channels] of any type if constant_gradients; strides are elements from image to
+// image. scores [batch, rows, cols].
 void patch_scores(const void* activations, int activation_dtype, int64_t activation_stride, const void* gradients,
-                  int gradient_dtype, int64_t gradient_stride, bool constant_gradients, bool channels_last,
-                  int variant, float* scores, int64_t batch, int64_t channels, int64_t height, int64_t width,
-                  int64_t rows, int64_t cols, int threads);
+                  int gradient_dtype, int64_t gradient_stride, bool constant_gradients, bool channels_last, int variant,
+                  float* scores, int64_t batch, int64_t channels, int64_t height, int64_t width, int64_t rows,
+                  int64_t cols, int threads);
+
+// ---- CUDA: launchers return a cudaError_t, never allocate and never wait ----
+
+// float64 numbers that cosine_row_sums_cuda needs.
+int64_t cosine_row_sums_cuda_workspace(int64_t n, int64_t d);
+
+// x [n, d] float32, one factor, one group; out [n] float64: sum over j of s(i, j), NaN where a row is not finite.
+int cosine_row_sums_cuda(const float* x, int64_t n, int64_t d, bool shifted, double* workspace, double* out,
+                         void* stream);
 
 }  // namespace dq_fast

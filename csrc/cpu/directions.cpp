@@ -7,8 +7,9 @@
 namespace dq_fast {
 namespace {
 
-constexpr int64_t kSample = 256;     // rows that stand for the group: enough for 16 directions, 1 % of a group of 5,000's products
-constexpr int kRounds = 4;           // of subspace iteration: the directions need not be eigenvectors, only useful
+constexpr int64_t kSample =
+    256;  // rows that stand for the group: enough for 16 directions, 1 % of a group of 5,000's products
+constexpr int kRounds = 4;             // of subspace iteration: the directions need not be eigenvectors, only useful
 constexpr double kIndependent = 1e-3;  // of a direction's length must be new to it
 
 double product(const double* x, const double* y, int64_t n) { return simd().dot_mixed64(x, y, n); }

@@ -1,8 +1,8 @@
 // A few orthonormal directions that hold most of a group's rows, and each row's coordinates along them.
 //
-// For a sum D of rows and any row x (norm 1): <x, D> = a_x . a_D + <rest of x, rest of D> >= a_x . a_D - |rest_x| |rest_D|, by
-// Cauchy and Schwarz on what the directions leave. Valid for any similarities, negative ones too; tight when the rest is small:
-// 16 directions leave 5 % of the squared norm of a CIFAR-10 class's gradient embeddings.
+// For a sum D of rows and any row x (norm 1): <x, D> = a_x . a_D + <rest of x, rest of D> >= a_x . a_D - |rest_x|
+// |rest_D|, by Cauchy and Schwarz on what the directions leave. Valid for any similarities, negative ones too; tight
+// when the rest is small: 16 directions leave 5 % of the squared norm of a CIFAR-10 class's gradient embeddings.
 #pragma once
 #include <cstdint>
 

@@ -1,5 +1,5 @@
-// Groups over threads: whole groups where there are enough of them, else the threads together on one group after the other.
-// Neither changes a bit of the result.
+// Groups over threads: whole groups where there are enough of them, else the threads together on one group after the
+// other. Neither changes a bit of the result.
 #include "graph_cut.h"
 
 #include <algorithm>
@@ -23,14 +23,18 @@ bool is_caller() {
 }
 
 void rank_group(const Rows& rows, const Job& job) {
-  if (job.method == Method::kNaive) graph_cut_naive(rows, job);
-  else if (job.method != Method::kLazy && prefers_gram64(rows)) graph_cut_gram64(rows, job);
-  else graph_cut_lazy(rows, job);
+  if (job.method == Method::kNaive)
+    graph_cut_naive(rows, job);
+  else if (job.method != Method::kLazy && prefers_gram64(rows))
+    graph_cut_gram64(rows, job);
+  else
+    graph_cut_lazy(rows, job);
 }
 
 }  // namespace
 
-int64_t graph_cut(const Embedding& x, const Groups& groups, const Ranking& ranking, int threads, const Listener& listener) {
+int64_t graph_cut(const Embedding& x, const Groups& groups, const Ranking& ranking, int threads,
+                  const Listener& listener) {
   Monitor monitor(listener);
   std::vector<int64_t> order(groups.count), start(groups.count + 1, 0);
   const auto size = [&](int64_t g) { return groups.offsets[g + 1] - groups.offsets[g]; };
@@ -39,7 +43,8 @@ int64_t graph_cut(const Embedding& x, const Groups& groups, const Ranking& ranki
     start[g + 1] = std::accumulate(sizes, sizes + ranking.bins, start[g]);
   }
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return size(a) > size(b); });  // the longest first
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return size(a) > size(b); });  // the longest first
   const bool by_group = threads > 1 && groups.count >= 2 && size(order[0]) * threads <= x.n + size(order.back());
 
   std::atomic<int64_t> bad{kAllFinite};

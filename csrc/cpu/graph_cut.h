@@ -1,5 +1,5 @@
-// What the graph-cut methods share. Gains are kept "plain": for shifted similarities s = 1/2 + c/2 the parts that are the same
-// for every row (lam * |R| / 2 and one for each pick) are added only to what is returned, so
+// What the graph-cut methods share. Gains are kept "plain": for shifted similarities s = 1/2 + c/2 the parts that are
+// the same for every row (lam * |R| / 2 and one for each pick) are added only to what is returned, so
 //   plain gain(x) = unit * (lam * sum_{j in R} c(j, x) - 2 * sum_{b in B} c(b, x)),  unit = 1/2 if shifted, else 1.
 #pragma once
 #include <cstdint>
@@ -26,8 +26,8 @@ struct Job {
   double lam;
   bool shifted;
   Method method;
-  int threads;           // for this group alone
-  int64_t* indices;      // out, in pick order
+  int threads;       // for this group alone
+  int64_t* indices;  // out, in pick order
   double* gains;
   Monitor* monitor;
 
@@ -43,9 +43,9 @@ struct Job {
 };
 
 // Each returns early when the monitor says stop.
-void graph_cut_naive(const Rows& rows, const Job& job);  // float64 throughout: similarities of each pick with all rows
-void graph_cut_gram64(const Rows& rows, const Job& job); // float64 similarities of all pairs, formed first
-bool prefers_gram64(const Rows& rows);                   // cheap for short groups of wide products
-void graph_cut_lazy(const Rows& rows, const Job& job);   // float32 similarities with bounds, float64 decisions
+void graph_cut_naive(const Rows& rows, const Job& job);   // float64 throughout: similarities of each pick with all rows
+void graph_cut_gram64(const Rows& rows, const Job& job);  // float64 similarities of all pairs, formed first
+bool prefers_gram64(const Rows& rows);                    // cheap for short groups of wide products
+void graph_cut_lazy(const Rows& rows, const Job& job);    // float32 similarities with bounds, float64 decisions
 
 }  // namespace dq_fast

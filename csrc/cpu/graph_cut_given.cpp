@@ -1,8 +1,8 @@
 // Graph cut on a given matrix s [n, n]: column sums, then for each pick one row subtracted from float64 gains.
 //
-// Bytes: the matrix once for the sums (floor n^2 * bytes at copy speed: 100 MB, 5 to 10 ms for 5,000 float32 rows), and for each
-// pick a row and the gains, n * (bytes + 16), from the cache. Mapping: sums by bands of columns over the threads, each column
-// added from the first row to the last: the same bits for any number of threads.
+// Bytes: the matrix once for the sums (floor n^2 * bytes at copy speed: 100 MB, 5 to 10 ms for 5,000 float32 rows), and
+// for each pick a row and the gains, n * (bytes + 16), from the cache. Mapping: sums by bands of columns over the
+// threads, each column added from the first row to the last: the same bits for any number of threads.
 #include <cmath>
 
 #include "pick_loop.h"
@@ -10,7 +10,7 @@
 namespace dq_fast {
 namespace {
 
-constexpr int64_t kBand = 1024;    // columns of a band: its float64 sums stay in the first-level cache
+constexpr int64_t kBand = 1024;         // columns of a band: its float64 sums stay in the first-level cache
 constexpr int64_t kParallel = 1 << 17;  // numbers: below, waking threads costs more than the work
 
 template <class T>
@@ -65,14 +65,18 @@ class Given {
     std::fill_n(out, width, 0.0);
     for (int64_t i = 0; i < count; ++i) {
       const T* s = s_ + (rows ? rows[i] : i) * n_ + c;
-      if constexpr (sizeof(T) == 4) simd().add_row32(s, out, largest, width);
-      else simd().add_row64(s, out, largest, width);
+      if constexpr (sizeof(T) == 4)
+        simd().add_row32(s, out, largest, width);
+      else
+        simd().add_row64(s, out, largest, width);
     }
   }
 
   static void subtract(const T* s, double* gains, int64_t n) {
-    if constexpr (sizeof(T) == 4) simd().subtract32(s, 2.0, gains, n);
-    else simd().subtract64(s, 2.0, gains, n);
+    if constexpr (sizeof(T) == 4)
+      simd().subtract32(s, 2.0, gains, n);
+    else
+      simd().subtract64(s, 2.0, gains, n);
   }
 
   const T* s_;
@@ -104,10 +108,10 @@ int64_t graph_cut_given(const void* s, bool is_float64, int64_t n, const Ranking
                         const Listener& listener) {
   if (n == 0) return kAllFinite;
   Monitor monitor(listener);
-  const Job job{0,        ranking.sizes,   ranking.bins,  ranking.lam, false, ranking.method,
-                threads,  ranking.indices, ranking.gains, &monitor};
-  const int64_t bad = is_float64 ? pick_given(static_cast<const double*>(s), n, job)
-                                 : pick_given(static_cast<const float*>(s), n, job);
+  const Job job{0,       ranking.sizes,   ranking.bins,  ranking.lam, false, ranking.method,
+                threads, ranking.indices, ranking.gains, &monitor};
+  const int64_t bad =
+      is_float64 ? pick_given(static_cast<const double*>(s), n, job) : pick_given(static_cast<const float*>(s), n, job);
   monitor.finish();
   return bad;
 }

@@ -1,6 +1,7 @@
-// All similarities in float64 first, then one row of them subtracted for each pick. Where the product of the factors is wider than
-// the group is long (ImageNet by class: 1,300 rows of 1,000 x 769), sums of rows cost more than the matrix: n^2 (d1 + d2) / 2
-// products against 3 n d1 d2; and with float64 nothing is left to decide. Half of the matrix is formed, the other half copied.
+// All similarities in float64 first, then one row of them subtracted for each pick. Where the product of the factors is
+// wider than the group is long (ImageNet by class: 1,300 rows of 1,000 x 769), sums of rows cost more than the matrix:
+// n^2 (d1 + d2) / 2 products against 3 n d1 d2; and with float64 nothing is left to decide. Half of the matrix is
+// formed, the other half copied.
 #include <vector>
 
 #include "pick_loop.h"
@@ -11,7 +12,7 @@ namespace {
 constexpr int64_t kNumbers = 1 << 25;  // of the matrix, and of the float64 copy of the rows: 256 MB each
 constexpr int64_t kBatch = 64;         // rows of a tile
 constexpr double kWorth = 4;           // sums of rows are formed once and then taken apart and used for each pick
-constexpr double kTight = 1e3;         // squared scale of centred rows above which p - m_i - m_j + m loses too many digits
+constexpr double kTight = 1e3;  // squared scale of centred rows above which p - m_i - m_j + m loses too many digits
 
 class Gram64 {
  public:
@@ -36,8 +37,8 @@ class Gram64 {
     for (int64_t k = 0; k < batches; ++k) {
       if (job_.monitor->tick(0)) continue;
       const int64_t i = k * kBatch, count = std::min(kBatch, n_ - i);
-      simd().gram64(h.data() + i, b.data() + i, count, h.data(), b.data(), i + count, rows.d1() > 1 ? width : 0, rows.d2(),
-                    s_.data() + i * n_, n_);
+      simd().gram64(h.data() + i, b.data() + i, count, h.data(), b.data(), i + count, rows.d1() > 1 ? width : 0,
+                    rows.d2(), s_.data() + i * n_, n_);
       if (!rows.centred()) continue;
       for (int64_t r = i; r < i + count; ++r)
         for (int64_t c = 0; c < i + count; ++c)
@@ -52,9 +53,7 @@ class Gram64 {
   void start(double* gains) const {
     for (int64_t i = 0; i < n_; ++i) gains[i] = job_.unit() * job_.lam * sums_[i];
   }
-  void after(int64_t row, double* gains) const {
-    simd().subtract64(s_.data() + row * n_, 2 * job_.unit(), gains, n_);
-  }
+  void after(int64_t row, double* gains) const { simd().subtract64(s_.data() + row * n_, 2 * job_.unit(), gains, n_); }
   void end(const int64_t* rows, int64_t count) {
     for (int64_t t = 0; t < count; ++t) simd().subtract64(s_.data() + rows[t] * n_, 1.0, sums_.data(), n_);
   }
@@ -69,7 +68,8 @@ class Gram64 {
 
 bool prefers_gram64(const Rows& rows) {
   const int64_t n = rows.n(), d = rows.d1() + rows.d2();
-  if (n * n > kNumbers || n * (d + kPad) > kNumbers || double(n) * double(d) > kWorth * double(rows.numbers())) return false;
+  if (n * n > kNumbers || n * (d + kPad) > kNumbers || double(n) * double(d) > kWorth * double(rows.numbers()))
+    return false;
   for (int64_t i = 0; i < n; ++i)
     if (rows.centred() && rows.scale(i) * rows.scale(i) > kTight) return false;
   return true;

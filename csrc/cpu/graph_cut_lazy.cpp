@@ -1,16 +1,19 @@
-// Graph cut on embeddings: exact greedy from float32 products with bounds, decided in float64 where the bounds leave doubt.
+// Graph cut on embeddings: exact greedy from float32 products with bounds, decided in float64 where the bounds leave
+// doubt.
 //
-// Gains are linear: plain gain(x) = <x, G>, G = unit * (lam * M - 2 W), M the sum of the rows remaining at the start of the bin,
-// W the sum of those picked since. A *pool* of rows of large gain has true gains: each pick subtracts a row of the pool's similarities.
-// The rows *outside* have gains that were true when last renewed, and a bound on what they can be now (outside.h). A pool row is
-// picked when nobody else can be better: gains differ from float64 by at most `error`, known at any time; rows within twice that
-// of the best are decided by <x, G> in float64 (d1 * d2 products a row). Where a row outside may win, the rows near winning are
-// renewed (<x, W>, one float32 product each) and the best of them join the pool.
+// Gains are linear: plain gain(x) = <x, G>, G = unit * (lam * M - 2 W), M the sum of the rows remaining at the start of
+// the bin, W the sum of those picked since. A *pool* of rows of large gain has true gains: each pick subtracts a row of
+// the pool's similarities. The rows *outside* have gains that were true when last renewed, and a bound on what they can
+// be now (outside.h). A pool row is picked when nobody else can be better: gains differ from float64 by at most
+// `error`, known at any time; rows within twice that of the best are decided by <x, G> in float64 (d1 * d2 products a
+// row). Where a row outside may win, the rows near winning are renewed (<x, W>, one float32 product each) and the best
+// of them join the pool.
 //
-// Floor, for n rows ranked in k bins, d1 * d2 numbers a row, d = d1 + d2: 16 + k passes of n d1 d2 products (directions, one
-// renewal a bin), n times the pool's size times d for the similarities of rows entering it, 2 d1 d2 float64 a pick. For a CIFAR-10
-// class (5,000 rows of 10 x 513, ten bins, pool 512): 0.4 + 0.14 + 1.3 G products against 13 G for the matrix (26 G as
-// a library forms it): a tenth to a sixth. Rows without structure leave the bounds loose: then everything joins the pool (gram).
+// Floor, for n rows ranked in k bins, d1 * d2 numbers a row, d = d1 + d2: 16 + k passes of n d1 d2 products
+// (directions, one renewal a bin), n times the pool's size times d for the similarities of rows entering it, 2 d1 d2
+// float64 a pick. For a CIFAR-10 class (5,000 rows of 10 x 513, ten bins, pool 512): 0.4 + 0.14 + 1.3 G products
+// against 13 G for the matrix (26 G as a library forms it): a tenth to a sixth. Rows without structure leave the bounds
+// loose: then everything joins the pool (gram).
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -24,20 +27,30 @@
 namespace dq_fast {
 namespace {
 
-constexpr int64_t kPool = 512;            // slots of the pool: its similarities, 1 MB, stay in the second-level cache
-constexpr int64_t kFirst = 192;           // rows in it when a bin starts
-constexpr int64_t kSegments = 24;         // moments of renewal; each costs a distance of matrices whenever bounds are renewed
-constexpr int64_t kGramNumbers = 1 << 27; // of a pool of everything: 512 MB
-constexpr int64_t kDoubtful = 12;         // float64 decisions a pick, on average: from here float64 everywhere costs less
-constexpr int64_t kJudge = 64;            // picks between looks at how it goes
+constexpr int64_t kPool = 512;     // slots of the pool: its similarities, 1 MB, stay in the second-level cache
+constexpr int64_t kFirst = 192;    // rows in it when a bin starts
+constexpr int64_t kSegments = 24;  // moments of renewal; each costs a distance of matrices whenever bounds are renewed
+constexpr int64_t kGramNumbers = 1 << 27;  // of a pool of everything: 512 MB
+constexpr int64_t kDoubtful = 12;  // float64 decisions a pick, on average: from here float64 everywhere costs less
+constexpr int64_t kJudge = 64;     // picks between looks at how it goes
 
-enum class State : char { kHere, kGone, kHidden };  // kHidden: the same, bit for bit, as a row with a lower number that is here
+enum class State : char {
+  kHere,
+  kGone,
+  kHidden
+};  // kHidden: the same, bit for bit, as a row with a lower number that is here
 
 class Lazy {
  public:
   Lazy(const Rows& rows, const Job& job)
-      : rows_(rows), job_(job), copies_(rows, job.threads), pool_(rows, copies_), n_(rows.n()),
-        tolerance_(tie_tolerance(rows.n(), job.lam)), state_(size_t(n_), State::kHere), twin_(size_t(n_), -1) {
+      : rows_(rows),
+        job_(job),
+        copies_(rows, job.threads),
+        pool_(rows, copies_),
+        n_(rows.n()),
+        tolerance_(tie_tolerance(rows.n(), job.lam)),
+        state_(size_t(n_), State::kHere),
+        twin_(size_t(n_), -1) {
     scratch_.resize(rows.d1() + rows.d2());
     total_.resize(rows.numbers());
     gradient_.resize(rows.numbers());
@@ -46,8 +59,10 @@ class Lazy {
     rows.total(total_.data());
     rows.dots(total_.data(), base_.data());
     const bool fits = n_ * n_ <= kGramNumbers;
-    if (n_ <= kPool || (job.method == Method::kGram && fits)) everything_ = Everything::kStored;
-    else if (job.method == Method::kGram) everything_ = Everything::kFormed;
+    if (n_ <= kPool || (job.method == Method::kGram && fits))
+      everything_ = Everything::kStored;
+    else if (job.method == Method::kGram)
+      everything_ = Everything::kFormed;
     if (everything_ == Everything::kNo) {
       directions_.reset(new Directions(rows, copies_));
       outside_.reset(new Outside(rows, directions_.get(), job.unit()));
@@ -76,13 +91,18 @@ class Lazy {
   }
 
  private:
-  enum class Everything { kNo, kStored, kFormed, kExact };  // are all rows in the pool, and where its similarities come from
+  enum class Everything {
+    kNo,
+    kStored,
+    kFormed,
+    kExact
+  };  // are all rows in the pool, and where its similarities come from
 
   double unit() const { return job_.unit(); }
   double error() const {  // of a gain of a row of scale 1, at any time in the bin
     if (everything_ == Everything::kExact) return 0;
-    return unit() * (job_.lam * base_error_ +
-                     2 * (copies_.dot_error() * scales_ + copies_.product_error() * scales_)) * (1 + 1e-9);
+    return unit() * (job_.lam * base_error_ + 2 * (copies_.dot_error() * scales_ + copies_.product_error() * scales_)) *
+           (1 + 1e-9);
   }
 
   void begin_bin() {
@@ -105,7 +125,8 @@ class Lazy {
     const int64_t count = int64_t(list.size());
     Array<double> gain(std::max<int64_t>(1, count));
     fresh(list.data(), count, gain.data());
-    if (everything_ == Everything::kNo && count <= kPool) everything_ = Everything::kStored, pool_.reset(0, Pool::Source::kStored);
+    if (everything_ == Everything::kNo && count <= kPool)
+      everything_ = Everything::kStored, pool_.reset(0, Pool::Source::kStored);
     if (everything_ != Everything::kNo) {
       if (pool_.capacity() == 0) {
         pool_.reset(count, everything_ == Everything::kStored   ? Pool::Source::kStored
@@ -134,18 +155,24 @@ class Lazy {
     for (int64_t k = 0; k < count; ++k) by_row[list[k]] = gain[k];
     for (int64_t s = 0; s < pool_.used(); ++s) {
       if (!pool_.is_alive(s)) continue;
-      if (!wanted[pool_.row(s)]) pool_.remove(s);
-      else pool_.gains()[s] = by_row[pool_.row(s)], wanted[pool_.row(s)] = 2;
+      if (!wanted[pool_.row(s)])
+        pool_.remove(s);
+      else
+        pool_.gains()[s] = by_row[pool_.row(s)], wanted[pool_.row(s)] = 2;
     }
     std::vector<int64_t> in, out;
     std::vector<double> in_gain, out_gain;
     for (int64_t i : list) {
-      if (wanted[i] == 1) in.push_back(i), in_gain.push_back(by_row[i]);
-      else if (wanted[i] == 0) out.push_back(i), out_gain.push_back(by_row[i] + error() * rows_.scale(i));
+      if (wanted[i] == 1)
+        in.push_back(i), in_gain.push_back(by_row[i]);
+      else if (wanted[i] == 0)
+        out.push_back(i), out_gain.push_back(by_row[i] + error() * rows_.scale(i));
     }
     pool_.add(in.data(), in_gain.data(), int64_t(in.size()));
-    if (picked_since_bin() == 0) outside_->begin_bin();
-    else outside_->clear();
+    if (picked_since_bin() == 0)
+      outside_->begin_bin();
+    else
+      outside_->clear();
     outside_->append(out.data(), out_gain.data(), int64_t(out.size()), sum_.data());
     outside_bound_ = out.empty() ? -HUGE_VAL : outside_->renew(sum_.data());
   }
@@ -155,28 +182,34 @@ class Lazy {
   // Plain gains that are true now.
   void fresh(const int64_t* list, int64_t count, double* gain) const {
     if (everything_ == Everything::kExact) return rows_.dots(gradient_.data(), list, count, gain);
-    if (scales_ > 0) copies_.dots(sum_.data(), list, count, gain);
-    else std::fill_n(gain, count, 0.0);
+    if (scales_ > 0)
+      copies_.dots(sum_.data(), list, count, gain);
+    else
+      std::fill_n(gain, count, 0.0);
     for (int64_t k = 0; k < count; ++k) gain[k] = unit() * (job_.lam * base_[list[k]] - 2 * gain[k]);
   }
 
   // The slot of the row to pick.
   int64_t choose() {
     for (int tries = 0;; ++tries) {
-      const double low = pool_.alive() ? simd().largest_sum(pool_.gains(), pool_.scales(), -error(), pool_.used()) : -HUGE_VAL;
+      const double low =
+          pool_.alive() ? simd().largest_sum(pool_.gains(), pool_.scales(), -error(), pool_.used()) : -HUGE_VAL;
       const double limit = low - tolerance_;
       if (outside_bound_ >= limit) {
         outside_bound_ = outside_->size() ? outside_->renew(sum_.data()) : -HUGE_VAL;
         looked_ += outside_->size();
         if (outside_bound_ >= limit) {
           constexpr int kTries = 40;  // rows that tie by hundreds do not fit the pool
-          if (tries >= kTries) degrade();
-          else exchange(low);
+          if (tries >= kTries)
+            degrade();
+          else
+            exchange(low);
           continue;
         }
       }
       where_.resize(pool_.used());
-      const int64_t count = simd().all_at_least(pool_.gains(), pool_.scales(), error(), limit, pool_.used(), where_.data());
+      const int64_t count =
+          simd().all_at_least(pool_.gains(), pool_.scales(), error(), limit, pool_.used(), where_.data());
       if (count == 1) return where_[0];
       if (everything_ != Everything::kExact) {
         doubts_ += count;
@@ -200,7 +233,8 @@ class Lazy {
     int64_t chosen = -1;
     for (int64_t k = 0; k < count; ++k) {
       const int64_t slot = where_[k];
-      if (pool_.gains()[slot] >= best - tolerance_ && (chosen < 0 || pool_.row(slot) < pool_.row(chosen))) chosen = slot;
+      if (pool_.gains()[slot] >= best - tolerance_ && (chosen < 0 || pool_.row(slot) < pool_.row(chosen)))
+        chosen = slot;
     }
     return chosen;
   }
@@ -236,7 +270,9 @@ class Lazy {
 
   // Renew the rows outside that may win, and those not far from it; the best of them join the pool.
   void exchange(double low) {
-    const double fall = std::isfinite(last_low_) && picked_ > last_picked_ ? (last_low_ - low) / double(picked_ - last_picked_) : unit();
+    const double fall = std::isfinite(last_low_) && picked_ > last_picked_
+                            ? (last_low_ - low) / double(picked_ - last_picked_)
+                            : unit();
     last_low_ = low, last_picked_ = picked_;
     const double near = kHorizon * std::max(0.25 * unit(), fall);
     std::vector<int64_t> taken;
@@ -247,15 +283,18 @@ class Lazy {
     fresh(taken.data(), count, gain.data());
     std::vector<int64_t> order(static_cast<size_t>(count));
     for (int64_t k = 0; k < count; ++k) order[k] = k;
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return gain[a] != gain[b] ? gain[a] > gain[b] : taken[a] < taken[b]; });
+    std::sort(order.begin(), order.end(),
+              [&](int64_t a, int64_t b) { return gain[a] != gain[b] ? gain[a] > gain[b] : taken[a] < taken[b]; });
     int64_t join = 0;
     while (join < std::min(count, kJoin) && gain[order[join]] >= low - near) ++join;
     std::vector<int64_t> in, out;
     std::vector<double> in_gain, out_gain;
     for (int64_t k = 0; k < count; ++k) {
       const int64_t row = taken[order[k]];
-      if (k < join) in.push_back(row), in_gain.push_back(gain[order[k]]);
-      else out.push_back(row), out_gain.push_back(gain[order[k]] + error() * rows_.scale(row));
+      if (k < join)
+        in.push_back(row), in_gain.push_back(gain[order[k]]);
+      else
+        out.push_back(row), out_gain.push_back(gain[order[k]] + error() * rows_.scale(row));
     }
     make_room(join, &out, &out_gain);
     pool_.add(in.data(), in_gain.data(), join);
@@ -280,8 +319,8 @@ class Lazy {
     }
   }
 
-  // Are the bounds worth it? Compares, in products, what was spent for each row ranked so far with what it would cost if all
-  // rows were in the pool: with their similarities formed once, or for each pick on the spot.
+  // Are the bounds worth it? Compares, in products, what was spent for each row ranked so far with what it would cost
+  // if all rows were in the pool: with their similarities formed once, or for each pick on the spot.
   void judge() {
     if (everything_ != Everything::kNo) return;
     const double d = double(rows_.d1() + rows_.d2()), m = double(pool_.alive() + outside_->size());
@@ -297,7 +336,8 @@ class Lazy {
     reset_pool();
   }
 
-  // Too many rows too near each other for float32: first treat rows that are the same bit for bit as one, then use float64.
+  // Too many rows too near each other for float32: first treat rows that are the same bit for bit as one, then use
+  // float64.
   void degrade() {
     if (!merged_) {
       merged_ = true;
@@ -340,8 +380,8 @@ class Lazy {
   static constexpr double kGain = 4;         // updating one gain
   static constexpr double kSure = 0.02;      // of the other way's cost: spent before judging
   static constexpr double kWorse = 1.3;      // how much worse the bounds must look: what was spent is spent
-  static constexpr double kHorizon = 48;  // picks ahead that an exchange looks
-  static constexpr int64_t kJoin = 128;   // rows that join at once, at most
+  static constexpr double kHorizon = 48;     // picks ahead that an exchange looks
+  static constexpr int64_t kJoin = 128;      // rows that join at once, at most
 
   const Rows& rows_;
   const Job& job_;

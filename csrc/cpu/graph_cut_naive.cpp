@@ -1,5 +1,6 @@
-// The definition in float64: for each pick its cosines with all rows, formed on the spot. 2 n (d1 + d2) products a pick, the
-// rows read once a pick; no memory but the gains and two numbers a row. The fallback where bounds decide nothing.
+// The definition in float64: for each pick its cosines with all rows, formed on the spot. 2 n (d1 + d2) products a
+// pick, the rows read once a pick; no memory but the gains and two numbers a row. The fallback where bounds decide
+// nothing.
 #include "pick_loop.h"
 
 namespace dq_fast {

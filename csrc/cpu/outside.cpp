@@ -67,8 +67,8 @@ double Outside::renew(const double* w) {
     const double error = directions_->error() * picks;
     const double rest = std::sqrt(std::max(0.0, square - along2) + error * picks) * (1 + 1e-6);
     const double most = simd().upper_bounds(gain_.data() + begin, coordinate_.data() + begin, ld_, directions_->count(),
-                                            rest_.data() + begin, along, float(rest), 2 * unit_, 2 * unit_ * error, count,
-                                            bound_.data() + begin);
+                                            rest_.data() + begin, along, float(rest), 2 * unit_, 2 * unit_ * error,
+                                            count, bound_.data() + begin);
     largest = std::max(largest, most);
   }
   return largest;

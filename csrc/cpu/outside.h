@@ -1,5 +1,6 @@
-// The rows that are not in the pool: each has a gain that was true at some moment (with what error it may have had added) and a
-// bound on what it can be now. Rows renewed at the same moment form a segment and share the sum of the rows picked since.
+// The rows that are not in the pool: each has a gain that was true at some moment (with what error it may have had
+// added) and a bound on what it can be now. Rows renewed at the same moment form a segment and share the sum of the
+// rows picked since.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -29,10 +30,10 @@ class Outside {
 
  private:
   struct Segment {
-    int64_t begin;             // rows [begin, next segment's begin)
-    int64_t picked;            // rows that had been picked
-    Array<double> w;           // their sum
-    double along[kDirections]; // its coordinates
+    int64_t begin;              // rows [begin, next segment's begin)
+    int64_t picked;             // rows that had been picked
+    Array<double> w;            // their sum
+    double along[kDirections];  // its coordinates
   };
   int64_t end_of(size_t s) const { return s + 1 < segments_.size() ? segments_[s + 1].begin : size_; }
 

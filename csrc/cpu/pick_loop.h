@@ -1,5 +1,5 @@
-// The exhaustive loop: float64 gains of all rows, one row of similarities subtracted for each pick. Source tells where those
-// come from: a matrix, or products formed on the spot.
+// The exhaustive loop: float64 gains of all rows, one row of similarities subtracted for each pick. Source tells where
+// those come from: a matrix, or products formed on the spot.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -21,8 +21,8 @@ inline Winner winner(const double* gains, int64_t n, double tolerance) {
   return {row, gains[row]};
 }
 
-// Source: void start(double* gains) sets the plain gains without regard to what is gone; void after(int64_t row, double* gains)
-// subtracts unit * 2 * c(row, .); void end(const int64_t* rows, int64_t count) takes a bin's rows out.
+// Source: void start(double* gains) sets the plain gains without regard to what is gone; void after(int64_t row,
+// double* gains) subtracts unit * 2 * c(row, .); void end(const int64_t* rows, int64_t count) takes a bin's rows out.
 template <class Source>
 void pick_loop(Source& source, int64_t n, double tolerance, const Job& job) {
   constexpr double kGone = -std::numeric_limits<double>::infinity();

@@ -6,7 +6,8 @@
 namespace dq_fast {
 namespace {
 
-constexpr int64_t kBatch = 64;  // rows added together: their products fill the registers, their copy of the result the cache
+constexpr int64_t kBatch =
+    64;  // rows added together: their products fill the registers, their copy of the result the cache
 constexpr double kGone = -HUGE_VAL;
 
 }  // namespace
@@ -17,9 +18,12 @@ void Pool::reset(int64_t capacity, Source source) {
   used_ = 0;
   free_.clear();
   row_.resize(capacity_), gain_.resize(capacity_), scale_.resize(capacity_);
-  if (source == Source::kStored) gram_.resize(capacity_ * capacity_);
-  else if (source == Source::kFormed32) formed32_.resize(capacity_);
-  else formed64_.resize(capacity_);
+  if (source == Source::kStored)
+    gram_.resize(capacity_ * capacity_);
+  else if (source == Source::kFormed32)
+    formed32_.resize(capacity_);
+  else
+    formed64_.resize(capacity_);
 }
 
 void Pool::remove(int64_t slot) {
@@ -36,8 +40,10 @@ void Pool::add(const int64_t* rows, const double* gains, int64_t count) {
     slots.clear();
     for (int64_t k = 0; k < batch; ++k) {
       int64_t slot = used_;
-      if (free_.empty()) ++used_;
-      else slot = free_.back(), free_.pop_back();
+      if (free_.empty())
+        ++used_;
+      else
+        slot = free_.back(), free_.pop_back();
       slots.push_back(slot);
       row_[slot] = rows[first + k];
       gain_[slot] = gains[first + k];

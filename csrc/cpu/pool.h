@@ -19,7 +19,7 @@ class Pool {
   int64_t used() const { return used_; }  // slots in use lie below
   int64_t row(int64_t slot) const { return row_[slot]; }
   bool is_alive(int64_t slot) const { return row_[slot] >= 0; }
-  double* gains() { return gain_.data(); }        // [used], -inf where free
+  double* gains() { return gain_.data(); }  // [used], -inf where free
   const double* scales() const { return scale_.data(); }
 
   // Put rows in, with their gains; forms their similarities with all rows here.

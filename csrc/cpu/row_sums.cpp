@@ -1,8 +1,8 @@
 // out_i = sum_j s(i, j) over i's group = n/2 + <phi_i, M>/2 (or <phi_i, M>), M = sum_j phi_j, phi = b (x) h normalised.
 //
-// Mapping: groups in order, rows of a group in chunks over the threads; a chunk adds its own M, and the M are added in order.
-// Bytes: two reads of the rows (three if centred: the mean comes first). One factor is bound by them: floor 2 n d * bytes.
-// Two factors are bound by 2 * 2 n d1 d2 float64 products; M stays in the cache.
+// Mapping: groups in order, rows of a group in chunks over the threads; a chunk adds its own M, and the M are added in
+// order. Bytes: two reads of the rows (three if centred: the mean comes first). One factor is bound by them: floor 2 n
+// d * bytes. Two factors are bound by 2 * 2 n d1 d2 float64 products; M stays in the cache.
 #include "rows.h"
 
 namespace dq_fast {

@@ -6,9 +6,9 @@
 namespace dq_fast {
 namespace {
 
-constexpr int64_t kChunks = 64;           // at most, of one group: enough for the threads of any machine to share
-constexpr int64_t kChunkRows = 256;       // at least: a chunk costs one matrix [d1, d2] to zero and add
-constexpr int64_t kPartNumbers = 1 << 23; // numbers of all partial sums together: 64 MB
+constexpr int64_t kChunks = 64;            // at most, of one group: enough for the threads of any machine to share
+constexpr int64_t kChunkRows = 256;        // at least: a chunk costs one matrix [d1, d2] to zero and add
+constexpr int64_t kPartNumbers = 1 << 23;  // numbers of all partial sums together: 64 MB
 
 const void* row_of(const Factor& f, int64_t i) {
   return f.is_float64 ? static_cast<const void*>(static_cast<const double*>(f.rows) + i * f.width)
@@ -18,7 +18,8 @@ const void* row_of(const Factor& f, int64_t i) {
 double largest(const Factor& f, int64_t i) {
   double m = 0;
   for (int64_t c = 0; c < f.width; ++c) {
-    const double v = f.is_float64 ? static_cast<const double*>(row_of(f, i))[c] : static_cast<const float*>(row_of(f, i))[c];
+    const double v =
+        f.is_float64 ? static_cast<const double*>(row_of(f, i))[c] : static_cast<const float*>(row_of(f, i))[c];
     if (!std::isfinite(v)) return NAN;
     m = std::max(m, std::fabs(v));
   }
@@ -48,8 +49,10 @@ void read_factor(const Factor& f, int64_t i, double factor, double* out, int64_t
     out[0] = 1.0;
     return;
   }
-  if (f.is_float64) simd().scale64(static_cast<const double*>(row_of(f, i)), factor, out, f.width);
-  else simd().scale32(static_cast<const float*>(row_of(f, i)), factor, out, f.width);
+  if (f.is_float64)
+    simd().scale64(static_cast<const double*>(row_of(f, i)), factor, out, f.width);
+  else
+    simd().scale32(static_cast<const float*>(row_of(f, i)), factor, out, f.width);
   for (int64_t c = f.width; c < width; ++c) out[c] = 0;
 }
 
@@ -61,7 +64,11 @@ Factor from(Factor f, int64_t begin) {
 }  // namespace
 
 Rows::Rows(const Embedding& x, int64_t begin, int64_t n, int threads)
-    : wide_(from(x.wide, begin)), narrow_(from(x.narrow, begin)), n_(n), d1_(x.narrow.width), d2_(padded(x.wide.width)),
+    : wide_(from(x.wide, begin)),
+      narrow_(from(x.narrow, begin)),
+      n_(n),
+      d1_(x.narrow.width),
+      d2_(padded(x.wide.width)),
       threads_(threads) {
   normalise(x, begin);
   if (x.center && n_ > 0 && first_bad_ == kAllFinite) centre();

@@ -1,4 +1,5 @@
-// The product embedding phi_i = b_i (x) h_i of one group in float64, never materialised: norms, sums and inner products.
+// The product embedding phi_i = b_i (x) h_i of one group in float64, never materialised: norms, sums and inner
+// products.
 #pragma once
 #include <cstdint>
 
@@ -7,12 +8,13 @@
 
 namespace dq_fast {
 
-// A row this near to its group's mean (rows have norm 1) is the mean, but for rounding. dq_fast/ops/embedding.py: CENTRE_FLOOR
+// A row this near to its group's mean (rows have norm 1) is the mean, but for rounding. dq_fast/ops/embedding.py:
+// CENTRE_FLOOR
 constexpr double kCentreFloor = 1e-12;
 
 // Rows [0, n) of one group. Reads the caller's rows each time: holds 1 / norm of each factor's rows, and for centred
-// groups the mean and 1 / ||phi_i - mean||. Sums go by chunks of rows fixed by n alone, added in order: the same bits for
-// any number of threads.
+// groups the mean and 1 / ||phi_i - mean||. Sums go by chunks of rows fixed by n alone, added in order: the same bits
+// for any number of threads.
 class Rows {
  public:
   // The rows of x from `begin` on. `threads` work on them. first_bad() tells a row with a NaN or an infinity.
@@ -21,8 +23,8 @@ class Rows {
   int64_t first_bad() const { return first_bad_; }  // index in the group, or kAllFinite
   int64_t n() const { return n_; }
   int64_t d1() const { return d1_; }
-  int64_t d2() const { return d2_; }                 // padded
-  int64_t numbers() const { return d1_ * d2_; }      // of a matrix [d1, d2]
+  int64_t d2() const { return d2_; }             // padded
+  int64_t numbers() const { return d1_ * d2_; }  // of a matrix [d1, d2]
   bool centred() const { return centred_; }
   double scale(int64_t i) const { return centred_ ? scale_[i] : 1.0; }  // of phi_i - mean, to norm 1 (or 0)
   const double* mean() const { return centred_ ? mean_.data() : nullptr; }
@@ -36,14 +38,14 @@ class Rows {
   // b [d1] and h [d2] of row i, normalised; h is padded with zeros.
   void read(int64_t i, double* b, double* h) const;
 
-  void total(double* sum) const;                                              // sum [d1, d2] of all rows
+  void total(double* sum) const;  // sum [d1, d2] of all rows
   // out[k] = <row list[k], w>; list null: rows 0 to count - 1.
   void dots(const double* w, const int64_t* list, int64_t count, double* out) const;
   void dots(const double* w, double* out) const { dots(w, nullptr, n_, out); }
-  double dot(int64_t i, const double* w, double* scratch) const;             // scratch [d1 + d2]
+  double dot(int64_t i, const double* w, double* scratch) const;  // scratch [d1 + d2]
   // out[k] = c(row i, row list[k]); list null: rows 0 to count - 1.
   void cosines(int64_t i, const int64_t* list, int64_t count, double* out) const;
-  void add(int64_t i, double factor, double* w, double* scratch) const;      // w += factor * row_i
+  void add(int64_t i, double factor, double* w, double* scratch) const;  // w += factor * row_i
 
  private:
   void normalise(const Embedding& x, int64_t begin);

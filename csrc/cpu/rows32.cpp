@@ -8,15 +8,20 @@ namespace dq_fast {
 namespace {
 
 constexpr double kRounding = 1.0 / (1 << 24);  // u
-constexpr double kFew = 12;                    // roundings besides the chain: copies, last additions, the two factors' product
-constexpr int64_t kChunk = 64;                 // rows of a task: their products take microseconds, more than handing it out
-constexpr int64_t kParallel = 1 << 18;         // products: below, waking threads costs more than the work
+constexpr double kFew = 12;             // roundings besides the chain: copies, last additions, the two factors' product
+constexpr int64_t kChunk = 64;          // rows of a task: their products take microseconds, more than handing it out
+constexpr int64_t kParallel = 1 << 18;  // products: below, waking threads costs more than the work
 
 }  // namespace
 
 Rows32::Rows32(const Rows& rows, int threads)
-    : rows_(rows), threads_(threads), n_(rows.n()), d1_(rows.d1()), d2_(rows.d2()),
-      narrow_width_(rows.d1() > 1 ? padded(rows.d1()) : 0), wide_(std::max<int64_t>(1, n_ * d2_)) {
+    : rows_(rows),
+      threads_(threads),
+      n_(rows.n()),
+      d1_(rows.d1()),
+      d2_(rows.d2()),
+      narrow_width_(rows.d1() > 1 ? padded(rows.d1()) : 0),
+      wide_(std::max<int64_t>(1, n_ * d2_)) {
   const double lanes = double(simd().lanes32);
   dot_error_ = kRounding * (double(d2_) / lanes + double(d1_) + kFew);
   product_error_ = kRounding * (double(d2_) / lanes + double(narrow_width_) / lanes + kFew);
@@ -39,8 +44,7 @@ Rows32::Rows32(const Rows& rows, int threads)
   for (int64_t k = 0; k < rows.numbers(); ++k) mean2 += rows.mean()[k] * rows.mean()[k];
   shift_.resize(n_);
   rows.dots(rows.mean(), shift_.data());  // scale_i (m_i - <mean, mean>)
-  for (int64_t i = 0; i < n_; ++i)
-    shift_[i] = (rows.scale(i) > 0 ? shift_[i] / rows.scale(i) : 0.0) + 0.5 * mean2;
+  for (int64_t i = 0; i < n_; ++i) shift_[i] = (rows.scale(i) > 0 ? shift_[i] / rows.scale(i) : 0.0) + 0.5 * mean2;
 }
 
 void Rows32::dots(const double* w, const int64_t* list, int64_t count, double* out) const {
@@ -50,7 +54,8 @@ void Rows32::dots(const double* w, const int64_t* list, int64_t count, double* o
   if (rows_.centred())
     for (int64_t k = 0; k < rows_.numbers(); ++k) of_mean += rows_.mean()[k] * w[k];
   const int64_t chunks = (count + kChunk - 1) / kChunk;
-#pragma omp parallel for schedule(dynamic) num_threads(threads_) if (threads_ > 1 && count * rows_.numbers() > kParallel)
+#pragma omp parallel for schedule(dynamic) \
+    num_threads(threads_) if (threads_ > 1 && count * rows_.numbers() > kParallel)
   for (int64_t k = 0; k < chunks; ++k) {
     const int64_t end = std::min(count, (k + 1) * kChunk);
     for (int64_t i = k * kChunk; i < end; i += kRowsTogether) {
@@ -62,7 +67,8 @@ void Rows32::dots(const double* w, const int64_t* list, int64_t count, double* o
       }
       simd().dots32(w32.data(), b, h, rows, d1_, d2_, out + i);
       if (rows_.centred())
-        for (int64_t r = 0; r < rows; ++r) out[i + r] = (out[i + r] - of_mean) * rows_.scale(list ? list[i + r] : i + r);
+        for (int64_t r = 0; r < rows; ++r)
+          out[i + r] = (out[i + r] - of_mean) * rows_.scale(list ? list[i + r] : i + r);
     }
   }
 }

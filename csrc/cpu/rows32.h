@@ -1,7 +1,7 @@
 // Normalised float32 copies of a group's rows, and products of them with a rigorous bound on the error.
 //
-// u = 2^-24. A product of padded width d is the sum of `lanes32` chains of d / lanes32 fused multiply-adds: its error is at most
-// (d / lanes32 + a few) u ||x|| ||y||, the few for the rounding of the copies and of the last additions.
+// u = 2^-24. A product of padded width d is the sum of `lanes32` chains of d / lanes32 fused multiply-adds: its error
+// is at most (d / lanes32 + a few) u ||x|| ||y||, the few for the rounding of the copies and of the last additions.
 #pragma once
 #include <cstdint>
 

@@ -70,6 +70,26 @@ def _cpu(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) ->
     return out
 
 
+def _cuda(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) -> Tensor:
+    x = factors[0]
+    if len(factors) > 1 or x.dtype != torch.float32 or offsets.shape[0] != 2 or center:
+        return _reference(factors, offsets, shifted, center)
+    n, d = x.shape
+    checks.offsets_values(offsets, n)
+    module, x = native.module("cuda"), x.contiguous()
+    out = torch.empty(n, dtype=torch.float64, device=x.device)
+    if n == 0:
+        return out
+    workspace = torch.empty(module.cosine_row_sums_workspace(n, d), dtype=torch.float64, device=x.device)
+    with torch.cuda.device(x.device):
+        stream = torch.cuda.current_stream(x.device).cuda_stream
+        module.cosine_row_sums(x.data_ptr(), n, d, shifted, workspace.data_ptr(), out.data_ptr(), stream)
+    good = torch.isfinite(workspace[:n])  # one over the rows' norms
+    if not bool(good.all()):
+        raise_non_finite(factors, int((~good).nonzero()[0, 0]))
+    return out
+
+
 def native_rows(factors: list[Tensor]) -> list[Tensor]:
     """One or two factors as the native code takes them: contiguous float32 or float64 rows, the wider factor first."""
     rows = [x if x.dtype in (torch.float32, torch.float64) else x.float() for x in factors]
@@ -105,3 +125,6 @@ registry.define(
     fake=_fake,
 )
 registry.impl("cosine_row_sums", "cpu", _cpu, note=NATIVE_NOTE)
+registry.impl(
+    "cosine_row_sums", "cuda", _cuda, note="one factor, float32, one group, not centred; everything else goes to torch"
+)

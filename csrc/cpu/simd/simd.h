@@ -5,16 +5,16 @@
 
 namespace dq_fast {
 
-constexpr int64_t kPad = 16;         // numbers; one AVX-512 register of float32, so that no loop needs a tail
-constexpr int64_t kAlign = 64;       // bytes; a cache line, and the widest register
-constexpr int64_t kRowsTogether = 4; // rows that share each load of the matrix in the float64 loops: 8 accumulators
+constexpr int64_t kPad = 16;          // numbers; one AVX-512 register of float32, so that no loop needs a tail
+constexpr int64_t kAlign = 64;        // bytes; a cache line, and the widest register
+constexpr int64_t kRowsTogether = 4;  // rows that share each load of the matrix in the float64 loops: 8 accumulators
 
 inline int64_t padded(int64_t width) { return (width + kPad - 1) / kPad * kPad; }
 
 struct Simd {
   const char* name;
 
-  double (*sum_squares32)(const float* x, int64_t d);   // x [d], any alignment and width
+  double (*sum_squares32)(const float* x, int64_t d);  // x [d], any alignment and width
   double (*sum_squares64)(const double* x, int64_t d);
   void (*scale32)(const float* x, double factor, double* out, int64_t d);  // out = factor * x
   void (*scale64)(const double* x, double factor, double* out, int64_t d);
@@ -22,18 +22,18 @@ struct Simd {
   // With phi_r = b_r (x) h_r - mean (mean may be null), b [rows, d1], h [rows, d2], g and mean [d1, d2], rows <= 4,
   // d2 padded; b has row stride ldb.
   void (*dot64)(const double* g, const double* mean, const double* b, int64_t ldb, const double* h, int64_t rows,
-                int64_t d1, int64_t d2, double* out);    // out[r] = <phi_r, g>
+                int64_t d1, int64_t d2, double* out);  // out[r] = <phi_r, g>
   void (*add64)(double* g, const double* mean, const double* factor, const double* b, int64_t ldb, const double* h,
-                int64_t rows, int64_t d1, int64_t d2);   // g += sum_r factor[r] phi_r
+                int64_t rows, int64_t d1, int64_t d2);  // g += sum_r factor[r] phi_r
   void (*norm64)(const double* mean, const double* b, int64_t ldb, const double* h, int64_t rows, int64_t d1,
-                 int64_t d2, double* out);               // out[r] = ||phi_r||^2
+                 int64_t d2, double* out);                            // out[r] = ||phi_r||^2
   double (*dot_mixed32)(const float* x, const double* y, int64_t d);  // any width
   double (*dot_mixed64)(const double* x, const double* y, int64_t d);
 
   void (*add64_plain)(double* y, double factor, const double* x, int64_t n);  // y += factor * x, any width
 
-  // The same in float32, rows given by pointers: out[r] = <b_r (x) h_r, w>, rows <= 4, sums of one lane's products rounded to
-  // float32, all lanes added in float64.
+  // The same in float32, rows given by pointers: out[r] = <b_r (x) h_r, w>, rows <= 4, sums of one lane's products
+  // rounded to float32, all lanes added in float64.
   void (*dots32)(const float* w, const float* const* b, const float* const* h, int64_t rows, int64_t d1, int64_t d2,
                  double* out);
   // out[i * ld + j] = <xb_i, yb_j> <xh_i, yh_j>; widths padded, d1 = 0: no narrow factor.
@@ -48,11 +48,12 @@ struct Simd {
   double (*largest_sum)(const double* x, const double* y, double e, int64_t n);  // max x + e * y
   int64_t (*first_at_least)(const double* x, double limit, int64_t n);           // n if none is
   int64_t (*all_at_least)(const double* x, const double* y, double e, double limit, int64_t n, int32_t* where);
-  void (*subtract32)(const float* s, double factor, double* gains, int64_t n);   // gains -= factor * s
+  void (*subtract32)(const float* s, double factor, double* gains, int64_t n);  // gains -= factor * s
   void (*subtract64)(const double* s, double factor, double* gains, int64_t n);
-  void (*add_row32)(const float* s, double* sums, double* largest, int64_t n);   // sums += s; *largest = max(|s|, *largest)
+  void (*add_row32)(const float* s, double* sums, double* largest,
+                    int64_t n);  // sums += s; *largest = max(|s|, *largest)
   void (*add_row64)(const double* s, double* sums, double* largest, int64_t n);
-  double (*distance64)(const double* x, const double* y, int64_t n);             // ||x - y||^2
+  double (*distance64)(const double* x, const double* y, int64_t n);  // ||x - y||^2
   // bounds[p] = gains[p] - factor * (sum_k coordinate[k * ld + p] * a[k] - rest[p] * rho) + more; returns the largest.
   double (*upper_bounds)(const double* gains, const float* coordinate, int64_t ld, int64_t r, const float* rest,
                          const float* a, float rho, double factor, double more, int64_t n, double* bounds);
