@@ -345,6 +345,8 @@ def test_unknown_names_are_mistakes():
 
     with pytest.raises(InputError, match="case"):
         select(["no-such-case"])
+    one = "graph_cut_bins/cifar10-10x65"  # also the beginning of another name
+    assert [case.name for case in select([one])] == [one]
     assert [case.name for case in select(["patch_scores/paper"])] == [
         "patch_scores/paper-constant",
         "patch_scores/paper-full",

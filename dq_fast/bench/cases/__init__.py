@@ -17,7 +17,7 @@ CASES: dict[str, Case] = {
 
 
 def select(patterns: Sequence[str]) -> list[Case]:
-    """The cases whose names start with, or match as a shell pattern, one of the texts; all of them for none."""
+    """The cases whose names are, start with, or match as a shell pattern, one of the texts; all of them for none."""
     if not patterns:
         return list(CASES.values())
     for pattern in patterns:
@@ -27,4 +27,6 @@ def select(patterns: Sequence[str]) -> list[Case]:
 
 
 def _matches(name: str, pattern: str) -> bool:
+    if pattern in CASES:
+        return name == pattern
     return name.startswith(pattern) or fnmatch.fnmatchcase(name, pattern)
