@@ -63,12 +63,15 @@ class Given {
 
   void simd_sum(const int64_t* rows, int64_t count, int64_t c, int64_t width, double* out, double* largest) const {
     std::fill_n(out, width, 0.0);
-    for (int64_t i = 0; i < count; ++i) {
-      const T* s = s_ + (rows ? rows[i] : i) * n_ + c;
-      if constexpr (sizeof(T) == 4)
-        simd().add_row32(s, out, largest, width);
-      else
-        simd().add_row64(s, out, largest, width);
+    for (int64_t i = 0; i < count; i += kRowsTogether) {
+      const int64_t together = std::min(kRowsTogether, count - i);
+      const T* s[kRowsTogether];
+      for (int64_t r = 0; r < together; ++r) s[r] = s_ + (rows ? rows[i + r] : i + r) * n_ + c;
+      if constexpr (sizeof(T) == 4) {
+        simd().add_rows32(s, together, out, largest, width);
+      } else {
+        simd().add_rows64(s, together, out, largest, width);
+      }
     }
   }
 

@@ -77,6 +77,7 @@ Rows::Rows(const Embedding& x, int64_t begin, int64_t n, int threads)
 template <class Body>
 void Rows::each_chunk(int64_t count, int64_t chunk, Body body) const {
   const int64_t chunks = (count + chunk - 1) / chunk;
+  if (chunks == 1) return body(0, 0, count);  // tiny inputs: not even a team of one
 #pragma omp parallel for schedule(dynamic) num_threads(threads_) if (chunks > 1 && threads_ > 1)
   for (int64_t k = 0; k < chunks; ++k) body(k, k * chunk, std::min(count, (k + 1) * chunk));
 }

@@ -1,4 +1,4 @@
-"""The kernels, as torch ops: each has a definition in torch that serves everywhere, and native code where that is faster."""
+"""The kernels as torch ops: each is defined in torch, which serves everywhere, and native where that is faster."""
 
 from dq_fast.ops.graph_cut import graph_cut_bins, graph_cut_greedy
 from dq_fast.ops.patch_scores import patch_scores

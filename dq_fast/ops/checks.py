@@ -1,9 +1,12 @@
-"""What the public functions ask of their arguments. Shapes and types only: values are looked at by the ops themselves,
-which read them anyway, so that the public functions can be traced by torch.compile.
+"""What the public functions ask of their arguments.
+
+Shapes and types only: values are looked at by the ops themselves, which read them anyway, so that the public functions
+can be traced by torch.compile.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -61,7 +64,7 @@ def similarity(matrix: Any) -> Tensor:
 
 
 def offsets(value: Any, n: int) -> Tensor:
-    """Group boundaries int64 [groups + 1] on the CPU; None is one group. Their values are checked by `offsets_values`."""
+    """Group boundaries int64 [groups + 1] on the CPU; None is one group. `offsets_values` checks their values."""
     if value is None:
         return torch.tensor([0, n])
     if not isinstance(value, Tensor):
@@ -81,7 +84,7 @@ def offsets_values(value: Tensor, n: int) -> list[int]:
     found: list[int] = value.tolist()
     if found[0] != 0 or found[-1] != n:
         raise bad("offsets", f"from 0 to the number of rows, {n}", f"{found[0]} to {found[-1]}")
-    for g, (begin, end) in enumerate(zip(found, found[1:])):  # noqa: B905  of unequal length by design
+    for g, (begin, end) in enumerate(itertools.pairwise(found)):
         if end < begin:
             raise bad("offsets", "in ascending order", f"{begin} before {end} at position {g + 1}")
     return found

@@ -21,7 +21,7 @@ _CHUNK_NUMBERS = 1 << 22  # numbers of a temporary [rows, d1, d2]: 32 MB
 
 
 def normalise(x: Tensor) -> Tensor:
-    """Rows of x [n, d] scaled to norm 1 in float64; zero rows stay zero. Scaled by the largest number first: no overflow."""
+    """Rows of x [n, d] with norm 1 in float64; zero rows stay zero. Divided by the largest first: no overflow."""
     x = x.double()
     largest = x.abs().amax(dim=1, keepdim=True)
     x = x / torch.where(largest > 0, largest, 1.0)
@@ -48,7 +48,8 @@ def merged(factors: list[Tensor]) -> tuple[Tensor, Tensor]:
 class Centre:
     """The mean of a group and what its rows are written with.
 
-    With f = b - b0, e = h - h0 (b0, h0 the factors' means) and c = mean - b0 (x) h0: phi - mean = b0 (x) e + f (x) h - c.
+    With f = b - b0, e = h - h0 (b0, h0 the factors' means) and c = mean - b0 (x) h0,
+    phi - mean = b0 (x) e + f (x) h - c.
     Every term is as small as the group is tight, so that nothing cancels where rows are near each other.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -33,9 +34,11 @@ def graph_cut_greedy(
 ) -> tuple[Tensor, Tensor]:
     """Pick `budget` rows of each group greedily by the graph-cut gain; exact, whatever the method.
 
-    gain(x) = lam * sum_{j in R} s(j, x) - 2 * sum_{b in B} s(b, x), R all rows of the group, B those picked so far (as the
-    published Dataset Quantization code computes it). s is defined in `cosine_row_sums`, or given. Gains are float64; those
-    within 1e-12 * n * (lam + 2) of the largest count as equal, and the lowest row wins. Negative gains never stop it.
+    gain(x) = lam * sum_{j in R} s(j, x) - 2 * sum_{b in B} s(b, x), R all rows of the group, B those picked so far (as
+    the published Dataset Quantization code has it). s is defined in `cosine_row_sums`, or given. Gains are float64:
+    those within 1e-12 * n * (lam + 2) of the largest count as equal, and the lowest row wins. Negative gains never stop
+    it. Memory on the CPU for a group of n rows, besides inputs and outputs: "naive" 40 bytes a row; "lazy" a float32
+    copy of the rows, 160 bytes a row and 1 MB; "gram" the float32 copy and 4 n^2 bytes (up to 512 MB, else as "naive").
 
     Args:
         embedding: rows [n, d] or a tuple of factors [n, d_k]; None with `similarity`.
@@ -43,13 +46,14 @@ def graph_cut_greedy(
         similarity: float [n, n], used as given: s(j, x) = similarity[j, x]; one group.
         offsets: int64 [groups + 1]; None is one group.
         lam: weight of representation against repetition, >= 0.
-        shifted, center: which similarity, see `cosine_row_sums`; not looked at with `similarity`.
-        method: "naive" (a product of the picked row with all rows), "gram" (similarities formed first, where they fit), "lazy"
-            (blocks of candidates and bounds; memory O(n d)), or "auto". All give the same rows.
+        shifted: similarity 1/2 + 1/2 cos, see `cosine_row_sums`; not looked at with `similarity`.
+        center: compare what tells a row from its group, see `cosine_row_sums`; not with `similarity`.
+        method: "naive" (a product of the picked row with all rows), "gram" (similarities formed first, where they fit),
+            "lazy" (a pool of candidates, and bounds; memory O(n d)), or "auto". All give the same rows.
         progress: called as progress("greedy", rows picked, rows to pick).
 
     Returns:
-        indices int64 [sum of budgets]: row numbers in pick order, group by group, and gains float64 of the same shape.
+        indices int64 [sum of budgets]: row numbers in pick order, group by group; and gains float64 [sum of budgets].
 
     Raises:
         InputError: an argument that is not as above; non-finite values are reported by row.
@@ -84,13 +88,19 @@ def graph_cut_bins(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Split every group into bins, each picked greedily by the graph-cut gain from the rows that are left.
 
-    Within a group bin sizes differ by at most one, larger first; a group with fewer rows than bins has empty late bins. The
-    gain is `graph_cut_greedy`'s with R the rows that remain at the start of the bin and B the rows of the bin so far. The
-    last bin is picked greedily too, so that all rows are ranked.
+    Within a group bin sizes differ by at most one, larger first; a group with fewer rows than bins has empty late bins.
+    The gain is `graph_cut_greedy`'s with R the rows that remain when the bin starts and B the rows of the bin so far.
+    The last bin is picked greedily too, so that all rows are ranked.
 
     Args:
-        embedding, similarity, offsets, lam, shifted, center, method: as in `graph_cut_greedy`.
+        embedding: rows [n, d] or a tuple of factors [n, d_k]; None with `similarity`.
         n_bins: how many bins, >= 1.
+        similarity: as in `graph_cut_greedy`.
+        offsets: int64 [groups + 1]; None is one group.
+        lam: weight of representation against repetition, >= 0.
+        shifted: as in `graph_cut_greedy`.
+        center: as in `graph_cut_greedy`.
+        method: as in `graph_cut_greedy`.
         progress: called as progress("bins", rows ranked, n).
 
     Returns:
@@ -189,7 +199,7 @@ def _binned(rank: Any) -> Any:
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         n = (similarity if similarity is not None else factors[0]).shape[0]
         bounds = checks.offsets_values(offsets, n)
-        sizes = [bin_sizes(end - begin, n_bins) for begin, end in zip(bounds, bounds[1:])]  # noqa: B905
+        sizes = [bin_sizes(end - begin, n_bins) for begin, end in itertools.pairwise(bounds)]
         report = _Counter("bins", n, progress)
         ranking, gains_in_order = rank(
             factors, similarity, bounds, sizes, lam=lam, shifted=shifted, center=center, method=method, report=report

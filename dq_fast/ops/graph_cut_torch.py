@@ -1,8 +1,8 @@
 """Graph-cut greedy in torch and float64: the definition of the ops, and what serves where there is no native kernel.
 
-gain(x) = lam * sum_{j in R} s(j, x) - 2 * sum_{b in B} s(b, x), R the rows remaining at the start of the bin (x and the rows
-already picked for the bin included), B the rows picked for the bin. The largest gain is picked; gains within `tie_tolerance`
-of it count as equal and the lowest row wins, so that rounding never decides what mathematics leaves open.
+gain(x) = lam * sum_{j in R} s(j, x) - 2 * sum_{b in B} s(b, x), R the rows remaining at the start of the bin (x and the
+rows already picked for the bin included), B the rows picked for the bin. The largest gain is picked; gains within
+`tie_tolerance` of it count as equal and the lowest row wins: rounding never decides what mathematics leaves open.
 """
 
 from __future__ import annotations
@@ -116,8 +116,8 @@ def pick_lazily(
 ) -> Iterator[tuple[int, float]]:
     """The same in blocks: pick among the rows of largest gain for as long as no other row can win.
 
-    A row x outside the block lost at least <x, u><w, u> - sqrt(1 - <x, u>^2) * ||w - <w, u>u|| since the block began, w the
-    sum of the rows picked in it, u the direction of the group's sum (Cauchy-Schwarz on the rest; valid for negative
+    A row x outside the block lost at least <x, u><w, u> - sqrt(1 - <x, u>^2) * ||w - <w, u>u|| since the block began,
+    w the sum of the rows picked in it, u the direction of the group's sum (Cauchy-Schwarz on the rest; valid for negative
     similarities too). When that cannot exclude all of them, one pass over the rows renews all gains.
     """
     state = Naive(group, shifted)

@@ -17,7 +17,7 @@ DISABLE = "DQ_FAST_DISABLE_NATIVE"
 
 @cache
 def find(device: str) -> tuple[ModuleType | None, str]:
-    """The native module of a device type ("cpu" or "cuda"), and why it is missing if it is (else what it was built with).
+    """The native module of a device type ("cpu" or "cuda"), and why it is missing (or else what it was built with).
 
     Never raises: without a module the torch definitions serve, which `backends()` and `dq-fast doctor` report.
     """

@@ -54,7 +54,7 @@ def define(schema: str, *, reference: Callable[..., Any], fake: Callable[..., An
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, reference, "CompositeExplicitAutograd")
     torch.library.register_fake(f"dq_fast::{name}", fake, lib=LIBRARY)
-    _overloads[name] = getattr(torch.ops.dq_fast, name).default  # the packet above it costs microseconds a call
+    _overloads[name] = getattr(torch.ops.dq_fast, name).default  # calling the packet above it takes longer
     _references[name] = reference
     for device in DEVICES:
         _details[name, device] = f"no native kernel for {device} yet"
@@ -63,7 +63,7 @@ def define(schema: str, *, reference: Callable[..., Any], fake: Callable[..., An
 def impl(name: str, device: str, function: Callable[..., Any], *, needs: str = "", note: str = "") -> None:
     """Let `function` serve the op on a device, if the native module has what it needs: a function of the op's name.
 
-    `needs` names another function of the module; `note` says which inputs `function` itself hands on to the torch definition.
+    `needs` names another function of the module; `note` says which inputs `function` hands on to torch.
     """
     module, reason = native.find(device)
     if module is None:

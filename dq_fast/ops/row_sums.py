@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ def cosine_row_sums(embedding: Any, *, offsets: Any = None, shifted: bool = True
 
     s(i, j) = 1/2 + 1/2 c(i, j) if `shifted`, else c(i, j), with c the product over the factors of the cosines of rows i
     and j; a zero row has cosine 0 with every row. With `center`, c is the cosine of phi_i - mean and phi_j - mean, phi
-    the (product) embedding of the normalised rows, mean its mean over the group; a row equal to the mean counts as zero.
+    the (product) embedding of the normalised rows, mean that of the group; a row equal to the mean counts as zero.
     Linear: sum_j c(i, j) = <phi_i, sum_j phi_j>, two reads of the rows. Products and sums are float64.
 
     Args:
@@ -57,17 +59,23 @@ def _cpu(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) ->
     if len(factors) > 2:
         return _reference(factors, offsets, shifted, center)
     n = factors[0].shape[0]
-    checks.offsets_values(offsets, n)
+    bounds = checks.offsets_values(offsets, n)
     offsets = offsets.contiguous()
     rows = native_rows(factors)
     out = torch.empty(n, dtype=torch.float64)
-    bad = native.module("cpu").cosine_row_sums(
-        *native_arguments(rows), n, offsets.data_ptr(), offsets.shape[0] - 1, shifted, center,
-        torch.get_num_threads(), out.data_ptr(),
+    bad = _native_cpu()(
+        *native_arguments(rows), n, offsets.data_ptr(), len(bounds) - 1, shifted, center, torch.get_num_threads(),
+        out.data_ptr(),
     )  # fmt: skip
     if bad >= 0:
         raise_non_finite(factors, bad)
     return out
+
+
+@cache
+def _native_cpu() -> Callable[..., int]:
+    function: Callable[..., int] = native.module("cpu").cosine_row_sums
+    return function
 
 
 def _cuda(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) -> Tensor:
@@ -92,8 +100,7 @@ def _cuda(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) -
 
 def native_rows(factors: list[Tensor]) -> list[Tensor]:
     """One or two factors as the native code takes them: contiguous float32 or float64 rows, the wider factor first."""
-    rows = [x if x.dtype in (torch.float32, torch.float64) else x.float() for x in factors]
-    rows = [x.contiguous() for x in rows]
+    rows = [(x if x.dtype is torch.float32 or x.dtype is torch.float64 else x.float()).contiguous() for x in factors]
     if len(rows) == 2 and rows[0].shape[1] < rows[1].shape[1]:
         rows.reverse()
     return rows
@@ -102,13 +109,11 @@ def native_rows(factors: list[Tensor]) -> list[Tensor]:
 def native_arguments(rows: list[Tensor]) -> tuple[int, bool, int, int, bool, int]:
     """Address, is-it-float64 and width of the wide and of the narrow factor (0, False, 1 if there is none)."""
     wide = rows[0]
-    narrow = rows[1] if len(rows) == 2 else None
-    return (
-        wide.data_ptr(), wide.dtype == torch.float64, wide.shape[1],
-        0 if narrow is None else narrow.data_ptr(),
-        narrow is not None and narrow.dtype == torch.float64,
-        1 if narrow is None else narrow.shape[1],
-    )  # fmt: skip
+    address, is64, width = wide.data_ptr(), wide.dtype is torch.float64, wide.shape[1]
+    if len(rows) == 1:
+        return address, is64, width, 0, False, 1
+    narrow = rows[1]
+    return address, is64, width, narrow.data_ptr(), narrow.dtype is torch.float64, narrow.shape[1]
 
 
 def raise_non_finite(factors: list[Tensor], row: int) -> None:

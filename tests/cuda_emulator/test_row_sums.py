@@ -1,4 +1,4 @@
-"""The CUDA kernels' own source, run on the CPU by an emulator; no GPU needed, only g++ with C++20 and the CUDA headers."""
+"""The CUDA kernels' own source, run on the CPU by an emulator: needs g++ with C++20 and the CUDA headers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ def program(request, tmp_path_factory):
     if headers is None:
         pytest.skip("needs the CUDA headers (set CUDA_HOME) to run the CUDA kernels on the CPU")
     out = tmp_path_factory.mktemp("emulator") / "run_row_sums"
-    flags = ["-O1"] if request.param == "plain" else ["-O1", "-g", f"-fsanitize={request.param}", "-fno-sanitize-recover"]
+    flags = (
+        ["-O1"] if request.param == "plain" else ["-O1", "-g", f"-fsanitize={request.param}", "-fno-sanitize-recover"]
+    )
     command = [compiler, "-std=c++20", "-w", *flags, *headers, f"-I{HERE}", f"-I{SOURCES}", "-o", str(out)]
     done = subprocess.run([*command, str(HERE / "run_row_sums.cpp")], capture_output=True, text=True, check=False)
     if "unrecognized" in done.stderr and "c++20" in done.stderr:

@@ -1,6 +1,8 @@
-"""Graph-cut greedy as its definition reads, in numpy and float64 with every matrix written out. Knows nothing of the package."""
+"""Graph-cut greedy as its definition reads: numpy, float64, every matrix written out. Knows nothing of the package."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 
@@ -57,7 +59,7 @@ def greedy(s, sizes, lam=1.0, scale=1.0):
 def ranked(factors, offsets, sizes_of, lam=1.0, shifted=True, center=False):
     """The same for every group: rows are numbered over all groups."""
     rows, gains = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
-    for g, (begin, end) in enumerate(zip(offsets, offsets[1:])):
+    for g, (begin, end) in enumerate(itertools.pairwise(offsets)):
         s = similarities([x[begin:end] for x in factors], shifted, center)
         r, v, _ = greedy(s, sizes_of(g, end - begin), lam)
         rows.append(begin + r)

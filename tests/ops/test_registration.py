@@ -32,7 +32,9 @@ def test_opcheck(name):
 
 
 def test_opcheck_given_similarity():
-    torch.library.opcheck(registry.op("graph_cut_bins"), ([], H @ H.T, torch.tensor([0, 40]), 3, 1.0, True, False, "auto"))
+    torch.library.opcheck(
+        registry.op("graph_cut_bins"), ([], H @ H.T, torch.tensor([0, 40]), 3, 1.0, True, False, "auto")
+    )
 
 
 def test_compiles_without_a_graph_break():
@@ -43,7 +45,7 @@ def test_compiles_without_a_graph_break():
 
     torch._dynamo.reset()
     compiled = torch.compile(ranked, fullgraph=True, backend="eager")
-    for got, want in zip(compiled(B, H), ranked(B, H)):
+    for got, want in zip(compiled(B, H), ranked(B, H), strict=True):
         assert torch.equal(got, want)
 
 

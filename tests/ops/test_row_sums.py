@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ def test_row_sums_of_hard_inputs(backend, name, shifted, center):
     factors, offsets = HARD[name]
     out = ops.cosine_row_sums(tuple(factors), offsets=offsets, shifted=shifted, center=center)
     want = [np.zeros(0)]
-    for begin, end in zip(offsets, offsets[1:]):
+    for begin, end in itertools.pairwise(offsets):
         want.append(similarities([x[begin:end].double().numpy() for x in factors], shifted, center).sum(1))
     want = np.concatenate(want)
     assert out.dtype == torch.float64
@@ -41,7 +43,8 @@ def test_same_bits_for_any_thread_count(backend):
         results.append(ops.cosine_row_sums(x, center=True))
     torch.set_num_threads(before)
     if backend == "native":
-        assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+        assert torch.equal(results[0], results[1])
+        assert torch.equal(results[0], results[2])
     torch.testing.assert_close(results[0], results[2], rtol=1e-12, atol=1e-9)
 
 

@@ -50,9 +50,9 @@ struct Simd {
   int64_t (*all_at_least)(const double* x, const double* y, double e, double limit, int64_t n, int32_t* where);
   void (*subtract32)(const float* s, double factor, double* gains, int64_t n);  // gains -= factor * s
   void (*subtract64)(const double* s, double factor, double* gains, int64_t n);
-  void (*add_row32)(const float* s, double* sums, double* largest,
-                    int64_t n);  // sums += s; *largest = max(|s|, *largest)
-  void (*add_row64)(const double* s, double* sums, double* largest, int64_t n);
+  // sums += each of the rows (at most 4), in order; *largest = max(|s|, *largest)
+  void (*add_rows32)(const float* const* s, int64_t rows, double* sums, double* largest, int64_t n);
+  void (*add_rows64)(const double* const* s, int64_t rows, double* sums, double* largest, int64_t n);
   double (*distance64)(const double* x, const double* y, int64_t n);  // ||x - y||^2
   // bounds[p] = gains[p] - factor * (sum_k coordinate[k * ld + p] * a[k] - rest[p] * rho) + more; returns the largest.
   double (*upper_bounds)(const double* gains, const float* coordinate, int64_t ld, int64_t r, const float* rest,
