@@ -117,8 +117,8 @@ def pick_lazily(
     """The same in blocks: pick among the rows of largest gain for as long as no other row can win.
 
     A row x outside the block lost at least <x, u><w, u> - sqrt(1 - <x, u>^2) * ||w - <w, u>u|| since the block began,
-    w the sum of the rows picked in it, u the direction of the group's sum (Cauchy-Schwarz on the rest; valid for negative
-    similarities too). When that cannot exclude all of them, one pass over the rows renews all gains.
+    w the sum of the rows picked in it, u the direction of the group's sum (Cauchy-Schwarz on the rest; valid for
+    negative similarities too). When that cannot exclude all of them, one pass over the rows renews all gains.
     """
     state = Naive(group, shifted)
     unit = 0.5 if shifted else 1.0
