@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import dq_fast
+
+TEST_DATA = os.environ.get("DQ_FAST_TEST_DATA")
+if TEST_DATA:
+    TEST_DATA = os.path.abspath(TEST_DATA)  # now, from where pytest was started: the tests run in a folder of their own
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _away_from_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Python processes that tests start import the package under test, not the sources in the folder they start in."""
+    here = os.getcwd()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(dq_fast.__file__).parents[1]))
+        patch.chdir(tmp_path_factory.mktemp("cwd"))
+        yield
+    os.chdir(here)
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real images and weights that do not ship with the project: DQ_FAST_TEST_DATA, or a visible skip."""
-    folder = os.environ.get("DQ_FAST_TEST_DATA")
-    if not folder:
+    if not TEST_DATA:
         pytest.skip("set DQ_FAST_TEST_DATA to the folder with the real data sets to run this test")
-    path = Path(folder)
+    path = Path(TEST_DATA)
     if not path.is_dir():
-        pytest.fail(f"DQ_FAST_TEST_DATA must be a folder, got {folder!r}")
+        pytest.fail(f"DQ_FAST_TEST_DATA must be a folder, got {TEST_DATA!r}")
     return path
 
 
