@@ -36,21 +36,20 @@ int64_t orthonormalise(double* v, int64_t count, int64_t n) {
 Directions::Directions(const Rows& rows, const Rows32& copies) {
   const int64_t n = rows.n();
   find(rows, copies);
-  coordinate_.zero(std::max<int64_t>(1, n * kDirections));
-  rest_.zero(std::max<int64_t>(1, n));
+  coordinate_.resize(std::max<int64_t>(1, n * kDirections));
+  rest_.resize(std::max<int64_t>(1, n));
   double scale = 1;
   for (int64_t i = 0; i < n; ++i) scale = std::max(scale, rows.scale(i));
   // Coordinates are float32 products of rows and directions that were rounded to float32.
   error_ = 4 * std::sqrt(double(kDirections)) * copies.dot_error() * scale;
-  std::vector<double> along(size_t(n), 0.0), square(size_t(n), 0.0);
-  for (int64_t k = 0; k < count_; ++k) {
-    copies.dots(direction_.data() + k * rows.numbers(), nullptr, n, along.data());
-    for (int64_t i = 0; i < n; ++i) {
-      coordinate_[i * kDirections + k] = float(along[i]);
-      square[i] += along[i] * along[i];
-    }
+  copies.dots_of_all(direction_.data(), kDirections, coordinate_.data());
+  for (int64_t i = 0; i < n; ++i) {
+    double square = 0;
+    for (int64_t k = 0; k < count_; ++k)
+      square += double(coordinate_[i * kDirections + k]) * double(coordinate_[i * kDirections + k]);
+    rest_[i] = float(std::sqrt(std::max(0.0, 1 - square) + error_) * (1 + 1e-6));
   }
-  for (int64_t i = 0; i < n; ++i) rest_[i] = float(std::sqrt(std::max(0.0, 1 - square[i]) + error_) * (1 + 1e-6));
+  direction_ = Array<double>();
 }
 
 void Directions::find(const Rows& rows, const Rows32& copies) {
@@ -82,7 +81,7 @@ void Directions::find(const Rows& rows, const Rows32& copies) {
       for (int64_t s = 0; s < sample; ++s) v[k * width + s] = double(product32[k * width + s]);
     count = orthonormalise(v.data(), count, width);
   }
-  direction_.zero(std::max<int64_t>(1, count * rows.numbers()));
+  direction_.zero(kDirections * rows.numbers());  // those that there are not stay zero
   Array<double> scratch(kRowsTogether * (rows.d1() + rows.d2()));
   for (int64_t s = 0; s < sample; s += kRowsTogether) {
     const int64_t together = std::min(kRowsTogether, sample - s);
@@ -95,6 +94,7 @@ void Directions::find(const Rows& rows, const Rows32& copies) {
     }
   }
   count_ = orthonormalise(direction_.data(), count, rows.numbers());
+  std::fill(direction_.data() + count_ * rows.numbers(), direction_.data() + kDirections * rows.numbers(), 0.0);
 }
 
 }  // namespace dq_fast

@@ -10,7 +10,7 @@
 
 namespace dq_fast {
 
-constexpr int64_t kDirections = 16;  // at most: each costs one pass over the rows, once
+constexpr int64_t kDirections = kPad;  // at most: products with all rows once, and 4 bytes a row, each
 
 class Directions {
  public:
@@ -18,7 +18,8 @@ class Directions {
 
   int64_t count() const { return count_; }
   const float* coordinates(int64_t i) const { return coordinate_.data() + i * kDirections; }
-  float rest(int64_t i) const { return rest_[i]; }  // an upper bound
+  const float* coordinates() const { return coordinate_.data(); }  // [n, kDirections], zero from count() on
+  const float* rests() const { return rest_.data(); }              // upper bounds
   // How wrong a_x . a_D - rest_x rest_D may be by the rounding of the coordinates, for ||D|| = 1.
   double error() const { return error_; }
 
@@ -27,7 +28,7 @@ class Directions {
 
   int64_t count_ = 0;
   double error_ = 0;
-  Array<double> direction_;  // [count, numbers]
+  Array<double> direction_;  // [kDirections, numbers], while they are found
   Array<float> coordinate_, rest_;
 };
 

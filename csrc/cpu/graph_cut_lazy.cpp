@@ -49,8 +49,7 @@ class Lazy {
         pool_(rows, copies_),
         n_(rows.n()),
         tolerance_(tie_tolerance(rows.n(), job.lam)),
-        state_(size_t(n_), State::kHere),
-        twin_(size_t(n_), -1) {
+        state_(size_t(n_), State::kHere) {
     scratch_.resize(rows.d1() + rows.d2());
     total_.resize(rows.numbers());
     gradient_.resize(rows.numbers());
@@ -121,60 +120,78 @@ class Lazy {
 
   // Renew the gains of all rows and share them between the pool and the outside.
   void populate() {
+    const int64_t left = int64_t(std::count(state_.begin(), state_.end(), State::kHere));
+    if (everything_ == Everything::kNo && left <= kPool)
+      everything_ = Everything::kStored, pool_.reset(0, Pool::Source::kStored);
+    if (everything_ != Everything::kNo) return populate_pool();
+    if (pool_.capacity() == 0) pool_.reset(kPool, Pool::Source::kStored);
+    int64_t* list;
+    double* gain;
+    outside_->fill(&list, &gain);
+    int64_t count = 0;
+    for (int64_t i = 0; i < n_; ++i)
+      if (state_[i] == State::kHere) list[count++] = i;
+    fresh(list, count, gain);
+    wanted_.resize(size_t(n_));
+    std::fill(wanted_.begin(), wanted_.end(), 0);
+    std::vector<int64_t> in;
+    std::vector<double> in_gain;
+    const std::vector<int64_t> chosen = largest_of(gain, count, kFirst, -HUGE_VAL);
+    for (int64_t k : chosen) wanted_[list[k]] = 1;
+    std::unordered_map<int64_t, double> renewed;
+    for (int64_t k : chosen) renewed[list[k]] = gain[k];
+    for (int64_t s = 0; s < pool_.used(); ++s) {
+      if (!pool_.is_alive(s)) continue;
+      if (!wanted_[pool_.row(s)])
+        pool_.remove(s);
+      else
+        pool_.gains()[s] = renewed[pool_.row(s)], wanted_[pool_.row(s)] = 2;
+    }
+    for (int64_t k : chosen)
+      if (wanted_[list[k]] == 1) in.push_back(list[k]), in_gain.push_back(gain[k]);
+    pool_.add(in.data(), in_gain.data(), int64_t(in.size()));
+    if (picked_since_bin() == 0) outside_->begin_bin();
+    outside_->filled(count, error(), wanted_.data(), sum_.data());
+    outside_bound_ = outside_->size() ? outside_->renew(sum_.data()) : -HUGE_VAL;
+  }
+
+  // Places of the `most` largest gains of at least `least`, in order of place; of equal ones the first.
+  static std::vector<int64_t> largest_of(const double* gain, int64_t count, int64_t most, double least) {
+    std::vector<int64_t> heap;  // the worst on top
+    const auto better = [&](int64_t a, int64_t b) { return gain[a] != gain[b] ? gain[a] > gain[b] : a < b; };
+    for (int64_t k = 0; k < count; ++k) {
+      if (!(gain[k] >= least)) continue;
+      if (int64_t(heap.size()) == most) {
+        if (!better(k, heap.front())) continue;
+        std::pop_heap(heap.begin(), heap.end(), better);
+        heap.pop_back();
+      }
+      heap.push_back(k);
+      std::push_heap(heap.begin(), heap.end(), better);
+    }
+    std::sort(heap.begin(), heap.end());
+    return heap;
+  }
+
+  // The same where all rows are in the pool.
+  void populate_pool() {
+    directions_.reset(), outside_.reset();
     const std::vector<int64_t> list = here();
     const int64_t count = int64_t(list.size());
     Array<double> gain(std::max<int64_t>(1, count));
     fresh(list.data(), count, gain.data());
-    if (everything_ == Everything::kNo && count <= kPool)
-      everything_ = Everything::kStored, pool_.reset(0, Pool::Source::kStored);
-    if (everything_ != Everything::kNo) {
-      if (pool_.capacity() == 0) {
-        pool_.reset(count, everything_ == Everything::kStored   ? Pool::Source::kStored
-                           : everything_ == Everything::kFormed ? Pool::Source::kFormed32
-                                                                : Pool::Source::kFormed64);
-        pool_.add(list.data(), gain.data(), count);
-      } else {
-        std::vector<double> by_row(size_t(n_), 0.0);
-        for (int64_t k = 0; k < count; ++k) by_row[list[k]] = gain[k];
-        for (int64_t s = 0; s < pool_.used(); ++s)
-          if (pool_.is_alive(s)) pool_.gains()[s] = by_row[pool_.row(s)];
-      }
-      outside_bound_ = -HUGE_VAL;
-      return;
+    if (pool_.capacity() == 0) {
+      pool_.reset(count, everything_ == Everything::kStored   ? Pool::Source::kStored
+                         : everything_ == Everything::kFormed ? Pool::Source::kFormed32
+                                                              : Pool::Source::kFormed64);
+      pool_.add(list.data(), gain.data(), count);
+    } else {
+      std::vector<double> by_row(size_t(n_), 0.0);
+      for (int64_t k = 0; k < count; ++k) by_row[list[k]] = gain[k];
+      for (int64_t s = 0; s < pool_.used(); ++s)
+        if (pool_.is_alive(s)) pool_.gains()[s] = by_row[pool_.row(s)];
     }
-    if (pool_.capacity() == 0) pool_.reset(kPool, Pool::Source::kStored);
-    std::vector<int64_t> order(static_cast<size_t>(count));
-    for (int64_t k = 0; k < count; ++k) order[k] = k;
-    const int64_t first = std::min(kFirst, count);
-    std::nth_element(order.begin(), order.begin() + first - 1, order.end(),
-                     [&](int64_t a, int64_t b) { return gain[a] > gain[b]; });
-    std::sort(order.begin(), order.begin() + first);
-    std::vector<char> wanted(size_t(n_), 0);
-    for (int64_t k = 0; k < first; ++k) wanted[list[order[k]]] = 1;
-    std::vector<double> by_row(size_t(n_), 0.0);
-    for (int64_t k = 0; k < count; ++k) by_row[list[k]] = gain[k];
-    for (int64_t s = 0; s < pool_.used(); ++s) {
-      if (!pool_.is_alive(s)) continue;
-      if (!wanted[pool_.row(s)])
-        pool_.remove(s);
-      else
-        pool_.gains()[s] = by_row[pool_.row(s)], wanted[pool_.row(s)] = 2;
-    }
-    std::vector<int64_t> in, out;
-    std::vector<double> in_gain, out_gain;
-    for (int64_t i : list) {
-      if (wanted[i] == 1)
-        in.push_back(i), in_gain.push_back(by_row[i]);
-      else if (wanted[i] == 0)
-        out.push_back(i), out_gain.push_back(by_row[i] + error() * rows_.scale(i));
-    }
-    pool_.add(in.data(), in_gain.data(), int64_t(in.size()));
-    if (picked_since_bin() == 0)
-      outside_->begin_bin();
-    else
-      outside_->clear();
-    outside_->append(out.data(), out_gain.data(), int64_t(out.size()), sum_.data());
-    outside_bound_ = out.empty() ? -HUGE_VAL : outside_->renew(sum_.data());
+    outside_bound_ = -HUGE_VAL;
   }
 
   double picked_since_bin() const { return scales_; }
@@ -247,7 +264,7 @@ class Lazy {
     if (outside_ && everything_ == Everything::kNo) outside_->picked(row);
     outside_bound_ += 2 * unit() * (1 + 1e-9);  // c >= -1
     state_[row] = State::kGone;
-    const int64_t twin = twin_[row];
+    const int64_t twin = merged_ ? twin_[row] : -1;
     if (twin >= 0) {
       state_[twin] = State::kHere;
       base_[twin] = base_[row];
@@ -261,10 +278,16 @@ class Lazy {
   void end_bin() {
     for (int64_t k = 0; k < rows_.numbers(); ++k) total_[k] -= sum_[k];
     if (everything_ == Everything::kExact) return;
-    const std::vector<int64_t> list = here();
-    Array<double> taken(std::max<int64_t>(1, int64_t(list.size())));
-    copies_.dots(sum_.data(), list.data(), int64_t(list.size()), taken.data());
-    for (size_t k = 0; k < list.size(); ++k) base_[list[k]] -= taken[k];
+    constexpr int64_t kTogether = 1 << 14;
+    Array<int64_t> list(kTogether);
+    Array<double> taken(kTogether);
+    for (int64_t i = 0; i < n_;) {
+      int64_t count = 0;
+      for (; i < n_ && count < kTogether; ++i)
+        if (state_[i] == State::kHere) list[count++] = i;
+      copies_.dots(sum_.data(), list.data(), count, taken.data());
+      for (int64_t k = 0; k < count; ++k) base_[list[k]] -= taken[k];
+    }
     base_error_ += copies_.dot_error() * scales_;
   }
 
@@ -281,21 +304,21 @@ class Lazy {
     renewed_ += count;
     Array<double> gain(std::max<int64_t>(1, count));
     fresh(taken.data(), count, gain.data());
-    std::vector<int64_t> order(static_cast<size_t>(count));
-    for (int64_t k = 0; k < count; ++k) order[k] = k;
-    std::sort(order.begin(), order.end(),
-              [&](int64_t a, int64_t b) { return gain[a] != gain[b] ? gain[a] > gain[b] : taken[a] < taken[b]; });
-    int64_t join = 0;
-    while (join < std::min(count, kJoin) && gain[order[join]] >= low - near) ++join;
     std::vector<int64_t> in, out;
     std::vector<double> in_gain, out_gain;
-    for (int64_t k = 0; k < count; ++k) {
-      const int64_t row = taken[order[k]];
-      if (k < join)
-        in.push_back(row), in_gain.push_back(gain[order[k]]);
-      else
-        out.push_back(row), out_gain.push_back(gain[order[k]] + error() * rows_.scale(row));
+    const std::vector<int64_t> joining = largest_of(gain.data(), count, kJoin, low - near);
+    const int64_t join = int64_t(joining.size());
+    for (int64_t k : joining) in.push_back(taken[k]), in_gain.push_back(gain[k]);
+    int64_t staying = 0;
+    for (int64_t k = 0, next = 0; k < count; ++k) {
+      if (next < join && joining[next] == k) {
+        ++next;
+        continue;
+      }
+      taken[staying] = taken[k];
+      gain[staying++] = gain[k] + error() * rows_.scale(taken[k]);
     }
+    outside_->append(taken.data(), gain.data(), staying, sum_.data());
     make_room(join, &out, &out_gain);
     pool_.add(in.data(), in_gain.data(), join);
     outside_->append(out.data(), out_gain.data(), int64_t(out.size()), sum_.data());
@@ -341,6 +364,7 @@ class Lazy {
   void degrade() {
     if (!merged_) {
       merged_ = true;
+      twin_.assign(size_t(n_), -1);
       if (merge_twins() * 4 > n_) {
         reset_pool();
         return;
@@ -392,7 +416,8 @@ class Lazy {
   int64_t n_;
   double tolerance_;
   std::vector<State> state_;
-  std::vector<int64_t> twin_;  // the next row that is the same, or -1
+  std::vector<int64_t> twin_;  // once merged_: the next row that is the same, or -1
+  std::vector<char> wanted_;   // populate()'s: is the row to be in the pool (1), is it there (2)
   bool merged_ = false;
   Everything everything_ = Everything::kNo;
   Array<double> scratch_, total_, gradient_, sum_;  // [d1 + d2], then [d1, d2]: M, G and W

@@ -6,10 +6,8 @@
 namespace dq_fast {
 
 Outside::Outside(const Rows& rows, const Directions* directions, double unit)
-    : rows_(rows), directions_(directions), unit_(unit), ld_(padded(rows.n()) + kPad) {
-  row_.resize(ld_), gain_.zero(ld_), bound_.zero(ld_), rest_.zero(ld_);
-  coordinate_.zero(kDirections * ld_);
-  for (int64_t i = 0; i < rows.n(); ++i) largest_scale_ = std::max(largest_scale_, rows.scale(i));
+    : rows_(rows), directions_(directions), unit_(unit) {
+  row_.resize(rows.n()), gain_.resize(rows.n()), bound_.resize(rows.n());
 }
 
 void Outside::clear() {
@@ -23,25 +21,32 @@ void Outside::begin_bin() {
   std::fill_n(along_, kDirections, 0.0);
 }
 
+void Outside::open_segment(const double* w) {
+  if (!segments_.empty() && segments_.back().picked == picked_) return;
+  Segment s;
+  s.begin = size_;
+  s.picked = picked_;
+  s.w.resize(rows_.numbers());
+  std::copy_n(w, rows_.numbers(), s.w.data());
+  std::copy_n(along_, kDirections, s.along);
+  segments_.push_back(std::move(s));
+}
+
 void Outside::append(const int64_t* rows, const double* gains, int64_t count, const double* w) {
   if (count == 0) return;
-  if (segments_.empty() || segments_.back().picked != picked_) {
-    Segment s;
-    s.begin = size_;
-    s.picked = picked_;
-    s.w.resize(rows_.numbers());
-    std::copy_n(w, rows_.numbers(), s.w.data());
-    std::copy_n(along_, kDirections, s.along);
-    segments_.push_back(std::move(s));
-  }
-  for (int64_t k = 0; k < count; ++k, ++size_) {
-    row_[size_] = rows[k];
-    gain_[size_] = gains[k];
-    bound_[size_] = gains[k];
-    rest_[size_] = directions_->rest(rows[k]);
-    const float* coordinate = directions_->coordinates(rows[k]);
-    for (int64_t d = 0; d < directions_->count(); ++d) coordinate_[d * ld_ + size_] = coordinate[d];
-  }
+  open_segment(w);
+  for (int64_t k = 0; k < count; ++k, ++size_) row_[size_] = rows[k], gain_[size_] = bound_[size_] = gains[k];
+}
+
+void Outside::filled(int64_t count, double error, const char* leave, const double* w) {
+  clear();
+  open_segment(w);
+  for (int64_t k = 0; k < count; ++k)
+    if (!leave[row_[k]]) {
+      row_[size_] = row_[k];
+      gain_[size_] = bound_[size_] = gain_[k] + error * rows_.scale(row_[k]);
+      ++size_;
+    }
 }
 
 void Outside::picked(int64_t row) {
@@ -58,7 +63,7 @@ double Outside::renew(const double* w) {
     if (count == 0) continue;
     const double picks = double(picked_ - s.picked);
     double square = simd().distance64(w, s.w.data(), rows_.numbers()), along2 = 0;
-    float along[kDirections];
+    float along[kDirections] = {};
     for (int64_t d = 0; d < directions_->count(); ++d) {
       const double a = along_[d] - s.along[d];
       along[d] = float(a);
@@ -66,9 +71,9 @@ double Outside::renew(const double* w) {
     }
     const double error = directions_->error() * picks;
     const double rest = std::sqrt(std::max(0.0, square - along2) + error * picks) * (1 + 1e-6);
-    const double most = simd().upper_bounds(gain_.data() + begin, coordinate_.data() + begin, ld_, directions_->count(),
-                                            rest_.data() + begin, along, float(rest), 2 * unit_, 2 * unit_ * error,
-                                            count, bound_.data() + begin);
+    const double most =
+        simd().upper_bounds(gain_.data() + begin, row_.data() + begin, directions_->coordinates(), directions_->rests(),
+                            along, float(rest), 2 * unit_, 2 * unit_ * error, count, bound_.data() + begin);
     largest = std::max(largest, most);
   }
   return largest;
@@ -87,8 +92,7 @@ void Outside::take(double limit, std::vector<int64_t>* taken) {
         continue;
       }
       if (to != p) {
-        row_[to] = row_[p], gain_[to] = gain_[p], bound_[to] = bound_[p], rest_[to] = rest_[p];
-        for (int64_t d = 0; d < directions_->count(); ++d) coordinate_[d * ld_ + to] = coordinate_[d * ld_ + p];
+        row_[to] = row_[p], gain_[to] = gain_[p], bound_[to] = bound_[p];
       }
       ++to;
     }

@@ -19,6 +19,11 @@ class Outside {
 
   void clear();
   void begin_bin();  // the sum of picked rows is zero
+  // The same for all rows at once, without a list of them: fill() has room for `count` rows and their gains, to be
+  // written by the caller; filled() closes it, error * scale added to the gains, less the rows of which `leave` [n] is
+  // not 0.
+  void fill(int64_t** rows, double** gains) { *rows = row_.data(), *gains = gain_.data(); }
+  void filled(int64_t count, double error, const char* leave, const double* w);
   // Rows with gains (error added) that are true now; now: -2 unit <., w> is what the picked rows took from the gains.
   void append(const int64_t* rows, const double* gains, int64_t count, const double* w);
   void picked(int64_t row);  // a row was added to w
@@ -35,17 +40,17 @@ class Outside {
     Array<double> w;            // their sum
     double along[kDirections];  // its coordinates
   };
+  void open_segment(const double* w);
   int64_t end_of(size_t s) const { return s + 1 < segments_.size() ? segments_[s + 1].begin : size_; }
 
   const Rows& rows_;
   const Directions* directions_;
-  double unit_, largest_scale_ = 0;
-  int64_t size_ = 0, ld_, picked_ = 0;
+  double unit_;
+  int64_t size_ = 0, picked_ = 0;
   double along_[kDirections] = {};
   std::vector<Segment> segments_;
   Array<int64_t> row_;
   Array<double> gain_, bound_;
-  Array<float> rest_, coordinate_;  // [n], [directions, ld]
 };
 
 }  // namespace dq_fast

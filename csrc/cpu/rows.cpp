@@ -8,6 +8,7 @@ namespace {
 
 constexpr int64_t kChunks = 64;            // at most, of one group: enough for the threads of any machine to share
 constexpr int64_t kChunkRows = 256;        // at least: a chunk costs one matrix [d1, d2] to zero and add
+constexpr int64_t kParallel = 1 << 20;     // numbers: less is done sooner than another thread is awake
 constexpr int64_t kPartNumbers = 1 << 23;  // numbers of all partial sums together: 64 MB
 
 const void* row_of(const Factor& f, int64_t i) {
@@ -78,18 +79,21 @@ template <class Body>
 void Rows::each_chunk(int64_t count, int64_t chunk, Body body) const {
   const int64_t chunks = (count + chunk - 1) / chunk;
   if (chunks == 1) return body(0, 0, count);  // tiny inputs: not even a team of one
-#pragma omp parallel for schedule(dynamic) num_threads(threads_) if (chunks > 1 && threads_ > 1)
+#pragma omp parallel for schedule(dynamic) num_threads(threads_) if (threads_ > 1 && count * numbers() > kParallel)
   for (int64_t k = 0; k < chunks; ++k) body(k, k * chunk, std::min(count, (k + 1) * chunk));
 }
 
 void Rows::normalise(const Embedding&, int64_t) {
   inv_wide_.resize(n_);
-  inv_narrow_.resize(n_);
+  if (narrow_.rows) inv_narrow_.resize(n_);
   each_chunk(n_, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
-    for (; i < end; ++i) inv_wide_[i] = inverse_norm(wide_, i), inv_narrow_[i] = inverse_norm(narrow_, i);
+    for (; i < end; ++i) {
+      inv_wide_[i] = inverse_norm(wide_, i);
+      if (narrow_.rows) inv_narrow_[i] = inverse_norm(narrow_, i);
+    }
   });
   for (int64_t i = 0; i < n_ && first_bad_ == kAllFinite; ++i)
-    if (std::isnan(inv_wide_[i]) || std::isnan(inv_narrow_[i])) first_bad_ = i;
+    if (std::isnan(inv_wide_[i]) || std::isnan(inv_narrow(i))) first_bad_ = i;
 }
 
 void Rows::centre() {
@@ -112,7 +116,7 @@ void Rows::centre() {
 
 void Rows::read(int64_t i, double* b, double* h) const {
   read_factor(wide_, i, inv_wide_[i], h, d2_);
-  read_factor(narrow_, i, inv_narrow_[i], b, d1_);
+  read_factor(narrow_, i, inv_narrow(i), b, d1_);
 }
 
 void Rows::sum_chunks(double* sum) const {

@@ -28,9 +28,12 @@ class Rows {
   bool centred() const { return centred_; }
   double scale(int64_t i) const { return centred_ ? scale_[i] : 1.0; }  // of phi_i - mean, to norm 1 (or 0)
   const double* mean() const { return centred_ ? mean_.data() : nullptr; }
-  bool is_zero(int64_t i) const { return inv_wide_[i] == 0 || inv_narrow_[i] == 0; }
+  bool is_zero(int64_t i) const { return inv_wide_[i] == 0 || inv_narrow(i) == 0; }
   double inv_wide(int64_t i) const { return inv_wide_[i]; }
-  double inv_narrow(int64_t i) const { return inv_narrow_[i]; }
+  double inv_narrow(int64_t i) const { return narrow_.rows ? inv_narrow_[i] : 1.0; }
+  // The wide factor's rows as they came, float32 [n, raw_width]; null if they are float64.
+  const float* raw_wide() const { return wide_.is_float64 ? nullptr : static_cast<const float*>(wide_.rows); }
+  int64_t raw_width() const { return wide_.width; }
 
   bool same(int64_t i, int64_t j) const;  // bit for bit
   uint64_t hash(int64_t i) const;

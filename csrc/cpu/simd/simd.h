@@ -1,5 +1,6 @@
 // The inner loops, compiled once for each instruction set from loops.inc and chosen when the module is loaded.
-// Widths are padded: every row handed to a loop has its numbers up to a multiple of kPad, the padding being zero.
+// Widths are padded unless said otherwise: every row handed to a loop has its numbers up to a multiple of kPad, the
+// padding being zero.
 #pragma once
 #include <cstdint>
 
@@ -33,10 +34,10 @@ struct Simd {
   void (*add64_plain)(double* y, double factor, const double* x, int64_t n);  // y += factor * x, any width
 
   // The same in float32, rows given by pointers: out[r] = <b_r (x) h_r, w>, rows <= 4, sums of one lane's products
-  // rounded to float32, all lanes added in float64.
-  void (*dots32)(const float* w, const float* const* b, const float* const* h, int64_t rows, int64_t d1, int64_t d2,
-                 double* out);
-  // out[i * ld + j] = <xb_i, yb_j> <xh_i, yh_j>; widths padded, d1 = 0: no narrow factor.
+  // rounded to float32, all lanes added in float64. w has row stride ldw; d2 is a multiple of kPad or more than it.
+  void (*dots32)(const float* w, int64_t ldw, const float* const* b, const float* const* h, int64_t rows, int64_t d1,
+                 int64_t d2, double* out);
+  // out[i * ld + j] = <xb_i, yb_j> <xh_i, yh_j>; d1 padded, 0: no narrow factor; d2 as above.
   void (*gram32)(const float* const* xh, const float* const* xb, int64_t nx, const float* const* yh,
                  const float* const* yb, int64_t ny, int64_t d1, int64_t d2, float* out, int64_t ld);
   void (*gram64)(const double* const* xh, const double* const* xb, int64_t nx, const double* const* yh,
@@ -54,8 +55,9 @@ struct Simd {
   void (*add_rows32)(const float* const* s, int64_t rows, double* sums, double* largest, int64_t n);
   void (*add_rows64)(const double* const* s, int64_t rows, double* sums, double* largest, int64_t n);
   double (*distance64)(const double* x, const double* y, int64_t n);  // ||x - y||^2
-  // bounds[p] = gains[p] - factor * (sum_k coordinate[k * ld + p] * a[k] - rest[p] * rho) + more; returns the largest.
-  double (*upper_bounds)(const double* gains, const float* coordinate, int64_t ld, int64_t r, const float* rest,
+  // With i = row[p] and a [kPad]: bounds[p] = gains[p] - factor * (<coordinate[i], a> - rest[i] * rho) + more; returns
+  // the largest.
+  double (*upper_bounds)(const double* gains, const int64_t* row, const float* coordinate, const float* rest,
                          const float* a, float rho, double factor, double more, int64_t n, double* bounds);
 };
 
