@@ -28,10 +28,10 @@ done
 # Which tests. Those of the torch definitions (ids with "torch") run no native code. The compiler tests are about Python,
 # and Ctrl-C is about time.
 address_tests="not torch and not compile and not opcheck and not ctrl_c and not oracles"
-# Every parallel region, with 2 threads where the test sets them and with 4 (OMP_NUM_THREADS below) elsewhere: over groups,
-# row sums and their bad rows, tiles and candidates of large groups, given similarities, patch scores.
-thread_tests="not torch and (threads_change_nothing or bounds_matter or bounds_do_not_help or given_similarity \
-or thread_count or row_sums_of_hard or non_finite or test_greedy or test_progress or listener or memory_orders)"
+# Every parallel region with 2 and with 4 threads (copy() below): over groups, row sums, tiles and candidates of large
+# groups, the float64 matrix ("product wider than long"), given similarities, patch scores.
+thread_tests="not torch and (threads_change_nothing or product or bounds_matter or bounds_do_not_help or given_similarity \
+or equal_groups or bad_rows or thread_count or row_sums_of_hard or test_greedy or test_progress or listener or memory_orders)"
 
 say() { printf '\n=== sanitize: %s (%s s so far)\n' "$*" "$SECONDS"; }
 skip() { say "SKIPPED $1: $2"; skipped=1; }
@@ -63,9 +63,20 @@ copy() { # copy KIND: the sources into $work/KIND/source
   cp -r "$repository"/{CMakeLists.txt,pyproject.toml,csrc,dq_fast,tests} "$work/$1/source/"
   rm -f "$work/$1/source/dq_fast/"_c*.so
   [ "$1" = thread ] || return 0
-  # The kernels use one thread where the work is small, as it is in the tests: here they use all of them always.
+  # The kernels use one thread where the work is small, as it is in the tests: here they use all of them always, and small
+  # bands and tiles. Torch takes no more threads than there are cores unless told: 4, and 2 in the tests that set them.
   sed -i -z -E -e 's/(constexpr int64_t kParallel[A-Za-z]*) =[^;]*;/\1 = 0;/g' -e 's/(constexpr int64_t kBand) =[^;]*;/\1 = 16;/g' \
     "$work/$1/source/csrc/cpu/"*.cpp
+  sed -i -E 's/(constexpr int64_t kBatch) =[^;]*;/\1 = 8;/' "$work/$1/source/csrc/cpu/graph_cut_gram64.cpp"
+  sed -i 's/@pytest.fixture(params=\[1, 2\])/@pytest.fixture(params=[2, 4])/' "$work/$1/source/tests/ops/conftest.py"
+  printf '\nimport torch\n\ntorch.set_num_threads(4)\n' >>"$work/$1/source/tests/conftest.py"
+  # Nothing else would show it if one of these stopped to match.
+  grep -q 'params=\[2, 4\]' "$work/$1/source/tests/ops/conftest.py" \
+    && grep -q 'kBatch = 8;' "$work/$1/source/csrc/cpu/graph_cut_gram64.cpp" \
+    && grep -q 'kBand = 16;' "$work/$1/source/csrc/cpu/graph_cut_given.cpp" \
+    && grep -q 'kParallel = 0;' "$work/$1/source/csrc/cpu/rows.cpp" \
+    && grep -q 'kParallel = 0;' "$work/$1/source/csrc/cpu/rows32.cpp" \
+    || { echo "sanitize.sh: a threshold of the sources has another name now: change copy()" >&2; return 1; }
 }
 
 build() { # build KIND: the module, beside a copy of the package and its tests in $work/KIND
@@ -143,7 +154,7 @@ CPP
 
 caught() { # caught KIND DEFECT TEXT: the run with DEFECT must fail and its report hold TEXT; without TEXT it must pass
   local status=0
-  DQ_FAST_PLANTED="$2" sanitized "$1" -c "import torch, dq_fast; dq_fast.ops.cosine_row_sums(torch.ones(4096, 8))" \
+  DQ_FAST_PLANTED="$2" sanitized "$1" -c "import torch, dq_fast; torch.set_num_threads(4); dq_fast.ops.cosine_row_sums(torch.ones(4096, 8))" \
     >"$work/$1/planted.log" 2>&1 || status=$?
   if [ -n "$3" ] && [ "$status" -ne 0 ] && grep -q "$3" "$work/$1/planted.log" && grep -q "planted.inc" "$work/$1/planted.log"; then
     echo "reported: planted $2: $(grep -m 1 "$3" "$work/$1/planted.log")"
