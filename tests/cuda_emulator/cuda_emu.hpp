@@ -828,9 +828,9 @@ unsigned __activemask() = delete;  // its value is not defined by the programmin
     return o;                                                                                      \
   }
 EMU_AT(atomicMax, std::max(o, v))
-EMU_AT(atomicMin, std::min(o, v)) EMU_AT(atomicExch, v) EMU_AT(atomicOr, T(o | v))
-    EMU_AT(atomicAnd, T(o& v)) template <class T>
-    T atomicAdd(T* p, std::type_identity_t<T> v) {
+EMU_AT(atomicMin, std::min(o, v))
+EMU_AT(atomicExch, v) EMU_AT(atomicOr, T(o | v)) EMU_AT(atomicAnd, T(o& v)) template <class T>
+T atomicAdd(T* p, std::type_identity_t<T> v) {
   emu::at_pre(p);
   T o;
   if constexpr (std::is_integral_v<T>)
