@@ -1,7 +1,11 @@
-// Python's door to the CPU kernels: addresses in, nothing owned. Every function releases the GIL.
+// Python's door to the CPU kernels: addresses in, nothing owned. Every function releases the GIL for work worth it.
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
+#include <numeric>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "cpu/simd/simd.h"
 #include "kernels.h"
@@ -10,18 +14,38 @@ namespace py = pybind11;
 
 namespace {
 
-constexpr int kInterface = 1;  // dq_fast/ops/native.py: INTERFACE
+constexpr int kInterface = 2;  // dq_fast/ops/native.py: INTERFACE
+
+using Sizes = std::vector<int64_t>;
+
+// The GIL is released, unless that takes longer than the work.
+class Released {
+ public:
+  explicit Released(double products) {
+    constexpr double kBrief = 1 << 14;  // a few microseconds
+    if (products >= kBrief) release_.emplace();
+  }
+
+ private:
+  std::optional<py::gil_scoped_release> release_;
+};
 
 dq_fast::Factor factor(uintptr_t rows, bool is_float64, int64_t width) {
   return {reinterpret_cast<const void*>(rows), is_float64, width};
 }
 
+// Groups by their offsets; `whole` [2] serves where there are none: all rows are one group.
+dq_fast::Groups groups_of(uintptr_t offsets, int64_t groups, const int64_t* whole) {
+  if (!offsets) return {whole, 1};
+  return {reinterpret_cast<const int64_t*>(offsets), groups};
+}
+
 int64_t cosine_row_sums(uintptr_t wide, bool wide64, int64_t d2, uintptr_t narrow, bool narrow64, int64_t d1, int64_t n,
                         uintptr_t offsets, int64_t groups, bool shifted, bool center, int threads, uintptr_t out) {
-  py::gil_scoped_release release;
+  const Released released(double(n) * double(d1) * double(d2));
   const dq_fast::Embedding x{factor(wide, wide64, d2), factor(narrow, narrow64, d1), n, shifted, center};
-  return dq_fast::cosine_row_sums(x, {reinterpret_cast<const int64_t*>(offsets), groups}, threads,
-                                  reinterpret_cast<double*>(out));
+  const int64_t whole[] = {0, n};
+  return dq_fast::cosine_row_sums(x, groups_of(offsets, groups, whole), threads, reinterpret_cast<double*>(out));
 }
 
 void patch_scores(uintptr_t activations, int activation_dtype, int64_t activation_stride, uintptr_t gradients,
@@ -38,14 +62,16 @@ void patch_scores(uintptr_t activations, int activation_dtype, int64_t activatio
 // Called from the native code on the calling thread: takes the GIL, tells Python, and looks for Ctrl-C. A Python error
 // stays set until the call returns.
 struct PythonListener {
-  PyObject* report;  // report(rows ranked since the last call)
+  PyObject* report;  // report(rows ranked since the last call), or None
+  int64_t total;     // rows to rank
   int64_t told = 0;
 
   static bool poll(void* context, int64_t ranked) {
     auto* self = static_cast<PythonListener*>(context);
+    if (self->report == Py_None && ranked == self->total) return false;  // done: Python itself looks for Ctrl-C now
     py::gil_scoped_acquire acquire;
     if (PyErr_CheckSignals() != 0) return true;
-    if (ranked == self->told) return false;
+    if (ranked == self->told || self->report == Py_None) return false;
     PyObject* answer = PyObject_CallFunction(self->report, "L", static_cast<long long>(ranked - self->told));
     self->told = ranked;
     Py_XDECREF(answer);
@@ -53,44 +79,67 @@ struct PythonListener {
   }
 };
 
-template <class Work>
-int64_t listening(const py::object& report, Work work) {
-  PythonListener listener{report.ptr()};
+// What graph_cut and graph_cut_given have in common. rank(groups, ranking, listener) ranks. Either `budgets` rows of
+// each group are picked, or all rows in n_bins bins (budgets empty, n_bins > 0): then gains go by row and bin_of is
+// filled.
+template <class Rank>
+int64_t listening(const dq_fast::Groups& groups, int64_t n, double numbers, const Sizes& budgets, int64_t n_bins,
+                  double lam, int method, const py::object& report, uintptr_t indices, uintptr_t bin_of,
+                  uintptr_t gains, Rank rank) {
+  const bool binned = n_bins > 0;
+  if (!binned && int64_t(budgets.size()) != groups.count) return dq_fast::kInvalid;
+  if (!is_valid(groups, n, binned ? nullptr : budgets.data())) return dq_fast::kInvalid;
+  PythonListener listener{report.ptr(), binned ? n : std::accumulate(budgets.begin(), budgets.end(), int64_t(0))};
+  Sizes sizes;
+  std::vector<double> in_order;
+  dq_fast::Ranking ranking{budgets.data(),
+                           1,
+                           lam,
+                           static_cast<dq_fast::Method>(method),
+                           reinterpret_cast<int64_t*>(indices),
+                           reinterpret_cast<double*>(gains)};
   int64_t bad;
   {
-    py::gil_scoped_release release;
-    bad = work(dq_fast::Listener{&PythonListener::poll, &listener});
+    const Released released(double(n) * double(n) * numbers);
+    if (binned) {
+      sizes.resize(size_t(groups.count) * size_t(n_bins));
+      in_order.resize(size_t(n));
+      dq_fast::bin_sizes(groups, n_bins, sizes.data());
+      ranking.sizes = sizes.data(), ranking.bins = n_bins, ranking.gains = in_order.data();
+    }
+    bad = rank(groups, ranking, dq_fast::Listener{&PythonListener::poll, &listener});
   }
-  if (PyErr_Occurred()) throw py::error_already_set();
+  if (PyErr_Occurred()) throw py::error_already_set();  // stopped: the ranking is not complete
+  if (binned && bad == dq_fast::kAllFinite) {
+    const Released released{double(n)};
+    dq_fast::by_row(groups, ranking, reinterpret_cast<int64_t*>(bin_of), reinterpret_cast<double*>(gains));
+  }
   return bad;
 }
 
-dq_fast::Ranking ranking(uintptr_t sizes, int64_t bins, double lam, int method, uintptr_t indices, uintptr_t gains) {
-  return {reinterpret_cast<const int64_t*>(sizes),
-          bins,
-          lam,
-          static_cast<dq_fast::Method>(method),
-          reinterpret_cast<int64_t*>(indices),
-          reinterpret_cast<double*>(gains)};
-}
-
 int64_t graph_cut(uintptr_t wide, bool wide64, int64_t d2, uintptr_t narrow, bool narrow64, int64_t d1, int64_t n,
-                  bool shifted, bool center, uintptr_t offsets, int64_t groups, uintptr_t sizes, int64_t bins,
-                  double lam, int method, int threads, const py::object& report, uintptr_t indices, uintptr_t gains) {
+                  bool shifted, bool center, uintptr_t offsets, int64_t groups, const Sizes& budgets, int64_t n_bins,
+                  double lam, int method, int threads, const py::object& report, uintptr_t indices, uintptr_t bin_of,
+                  uintptr_t gains) {
   const dq_fast::Embedding x{factor(wide, wide64, d2), factor(narrow, narrow64, d1), n, shifted, center};
-  return listening(report, [&](const dq_fast::Listener& listener) {
-    return dq_fast::graph_cut(x, {reinterpret_cast<const int64_t*>(offsets), groups},
-                              ranking(sizes, bins, lam, method, indices, gains), threads, listener);
-  });
+  const int64_t whole[] = {0, n};
+  return listening(groups_of(offsets, groups, whole), n, double(d1) * double(d2), budgets, n_bins, lam, method, report,
+                   indices, bin_of, gains, [&](const auto& g, const auto& ranking, const auto& listener) {
+                     return dq_fast::graph_cut(x, g, ranking, threads, listener);
+                   });
 }
 
-int64_t graph_cut_given(uintptr_t s, bool is_float64, int64_t n, uintptr_t, int64_t, uintptr_t sizes, int64_t bins,
-                        double lam, int method, int threads, const py::object& report, uintptr_t indices,
-                        uintptr_t gains) {
-  return listening(report, [&](const dq_fast::Listener& listener) {
-    return dq_fast::graph_cut_given(reinterpret_cast<const void*>(s), is_float64, n,
-                                    ranking(sizes, bins, lam, method, indices, gains), threads, listener);
-  });
+int64_t graph_cut_given(uintptr_t s, bool is_float64, int64_t n, uintptr_t offsets, int64_t groups,
+                        const Sizes& budgets, int64_t n_bins, double lam, int method, int threads,
+                        const py::object& report, uintptr_t indices, uintptr_t bin_of, uintptr_t gains) {
+  const int64_t whole[] = {0, n};
+  const dq_fast::Groups one = groups_of(offsets, groups, whole);
+  if (one.count != 1) return dq_fast::kInvalid;
+  return listening(one, n, 1.0, budgets, n_bins, lam, method, report, indices, bin_of, gains,
+                   [&](const auto&, const auto& ranking, const auto& listener) {
+                     return dq_fast::graph_cut_given(reinterpret_cast<const void*>(s), is_float64, n, ranking, threads,
+                                                     listener);
+                   });
 }
 
 }  // namespace

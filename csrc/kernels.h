@@ -29,12 +29,20 @@ struct Groups {
 };
 
 constexpr int64_t kAllFinite = -1;
+constexpr int64_t kInvalid = -2;  // offsets or sizes that are not as declared: nothing was read, nothing written
 
-// out [n]: sum over j in i's group of s(i, j). Returns the first row with a NaN or an infinity, or kAllFinite.
+// Whether offsets are as above and, where sizes [count] are given, 0 <= sizes[g] <= the rows of group g.
+bool is_valid(const Groups& groups, int64_t n, const int64_t* sizes = nullptr);
+
+// out [n]: sum over j in i's group of s(i, j). Returns the first row with a NaN or an infinity, kAllFinite or kInvalid.
 int64_t cosine_row_sums(const Embedding& x, const Groups& groups, int threads, double* out);
 
 // dq_fast/ops/graph_cut.py: METHODS
 enum class Method : int { kAuto = 0, kNaive = 1, kGram = 2, kLazy = 3 };
+
+// sizes [count, bins] of bins that take all rows of each group: they differ by at most one, larger first.
+// dq_fast/ops/graph_cut_torch.py: bin_sizes
+void bin_sizes(const Groups& groups, int64_t bins, int64_t* sizes);
 
 // What is picked: for each group `bins` bins of the given sizes [groups, bins], one after the other.
 struct Ranking {
@@ -53,8 +61,11 @@ struct Listener {
   void* context;
 };
 
+// Of a ranking of all rows in bins: bin_of [n], and gains [n] by row from gains in pick order.
+void by_row(const Groups& groups, const Ranking& ranking, int64_t* bin_of, double* gains);
+
 // gain(x) = lam * sum_{j in R} s(j, x) - 2 * sum_{b in B} s(b, x), R the group's rows not in an earlier bin, B the bin
-// so far. Return values as above.
+// so far. Returns the first row that is not finite, or kAllFinite; groups and sizes are taken to be valid.
 int64_t graph_cut(const Embedding& x, const Groups& groups, const Ranking& ranking, int threads,
                   const Listener& listener);
 

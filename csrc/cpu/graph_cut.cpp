@@ -14,6 +14,9 @@
 namespace dq_fast {
 namespace {
 
+constexpr double kTiny = 1 << 14;      // products of all pairs of rows: below, a method's setting up costs more
+constexpr double kParallel = 1 << 17;  // products of all pairs of rows: below, waking threads costs more than the work
+
 bool is_caller() {
 #ifdef _OPENMP
   return omp_get_thread_num() == 0;
@@ -23,7 +26,8 @@ bool is_caller() {
 }
 
 void rank_group(const Rows& rows, const Job& job) {
-  if (job.method == Method::kNaive)
+  const bool tiny = double(rows.n()) * double(rows.n()) * double(rows.numbers()) < kTiny;
+  if (job.method == Method::kNaive || (job.method == Method::kAuto && tiny))
     graph_cut_naive(rows, job);
   else if (job.method != Method::kLazy && prefers_gram64(rows))
     graph_cut_gram64(rows, job);
@@ -32,6 +36,31 @@ void rank_group(const Rows& rows, const Job& job) {
 }
 
 }  // namespace
+
+bool is_valid(const Groups& groups, int64_t n, const int64_t* sizes) {
+  if (groups.count < 0 || groups.offsets[0] != 0 || groups.offsets[groups.count] != n) return false;
+  for (int64_t g = 0; g < groups.count; ++g) {
+    const int64_t rows = groups.offsets[g + 1] - groups.offsets[g];
+    if (rows < 0 || (sizes && (sizes[g] < 0 || sizes[g] > rows))) return false;
+  }
+  return true;
+}
+
+void bin_sizes(const Groups& groups, int64_t bins, int64_t* sizes) {
+  for (int64_t g = 0; g < groups.count; ++g) {
+    const int64_t rows = groups.offsets[g + 1] - groups.offsets[g];
+    for (int64_t k = 0; k < bins; ++k) *sizes++ = rows / bins + (k < rows % bins);
+  }
+}
+
+void by_row(const Groups& groups, const Ranking& ranking, int64_t* bin_of, double* gains) {
+  int64_t place = 0;
+  for (int64_t k = 0; k < groups.count * ranking.bins; ++k)
+    for (int64_t t = 0; t < ranking.sizes[k]; ++t, ++place) {
+      bin_of[ranking.indices[place]] = k % ranking.bins;
+      gains[ranking.indices[place]] = ranking.gains[place];
+    }
+}
 
 int64_t graph_cut(const Embedding& x, const Groups& groups, const Ranking& ranking, int threads,
                   const Listener& listener) {
@@ -43,8 +72,10 @@ int64_t graph_cut(const Embedding& x, const Groups& groups, const Ranking& ranki
     start[g + 1] = std::accumulate(sizes, sizes + ranking.bins, start[g]);
   }
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t a, int64_t b) { return size(a) > size(b); });  // the longest first
+  if (groups.count > 1)  // the longest first
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return size(a) > size(b); });
+  const double numbers = double(x.wide.width) * double(x.narrow.width);
+  if (groups.count > 0 && double(x.n) * double(size(order[0])) * numbers < kParallel) threads = 1;
   const bool by_group = threads > 1 && groups.count >= 2 && size(order[0]) * threads <= x.n + size(order.back());
 
   std::atomic<int64_t> bad{kAllFinite};

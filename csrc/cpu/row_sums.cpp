@@ -6,8 +6,15 @@
 #include "rows.h"
 
 namespace dq_fast {
+namespace {
+
+constexpr double kParallel = 1 << 15;  // numbers: below, waking threads costs more than the work
+
+}  // namespace
 
 int64_t cosine_row_sums(const Embedding& x, const Groups& groups, int threads, double* out) {
+  if (!is_valid(groups, x.n)) return kInvalid;
+  if (double(x.n) * double(x.wide.width) * double(x.narrow.width) < kParallel) threads = 1;
   int64_t bad = kAllFinite;
   const auto group_sums = [&](int64_t g, int inner) {
     const int64_t begin = groups.offsets[g], n = groups.offsets[g + 1] - begin;

@@ -31,6 +31,8 @@ def shape_of(x: Tensor) -> str:
 
 def factors(embedding: Any) -> list[Tensor]:
     """The factors [n, d_k] of an embedding given as one tensor or as a tuple of them; detached, d_k >= 1."""
+    if type(embedding) is Tensor and embedding.dim() == 2 and embedding.dtype in FLOATS and embedding.shape[1]:
+        return [embedding.detach() if embedding.requires_grad else embedding]  # the usual case, in a microsecond
     single = isinstance(embedding, Tensor)
     if not single and (not isinstance(embedding, (tuple, list)) or len(embedding) == 0):
         raise bad("embedding", "a tensor [n, d] or a tuple of them", type(embedding).__name__)
@@ -63,10 +65,10 @@ def similarity(matrix: Any) -> Tensor:
     return matrix.detach()
 
 
-def offsets(value: Any, n: int) -> Tensor:
+def offsets(value: Any) -> Tensor | None:
     """Group boundaries int64 [groups + 1] on the CPU; None is one group. `offsets_values` checks their values."""
     if value is None:
-        return torch.tensor([0, n])
+        return None
     if not isinstance(value, Tensor):
         try:
             value = torch.as_tensor(value)
@@ -79,8 +81,10 @@ def offsets(value: Any, n: int) -> Tensor:
     return value.detach().to("cpu", torch.int64).contiguous()
 
 
-def offsets_values(value: Tensor, n: int) -> list[int]:
-    """The boundaries as numbers: from 0 to n, never falling."""
+def offsets_values(value: Tensor | None, n: int) -> list[int]:
+    """The boundaries as numbers: from 0 to n, never falling; None is one group."""
+    if value is None:
+        return [0, n]
     found: list[int] = value.tolist()
     if found[0] != 0 or found[-1] != n:
         raise bad("offsets", f"from 0 to the number of rows, {n}", f"{found[0]} to {found[-1]}")
@@ -92,6 +96,8 @@ def offsets_values(value: Tensor, n: int) -> list[int]:
 
 def integer(argument: str, value: Any, minimum: int) -> int:
     """An int (not a bool) of at least `minimum`."""
+    if type(value) is int and value >= minimum:
+        return value
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise bad(argument, f"an integer >= {minimum}", repr(value))
     found = value.__index__()
@@ -102,6 +108,8 @@ def integer(argument: str, value: Any, minimum: int) -> int:
 
 def real(argument: str, value: Any, minimum: float) -> float:
     """A finite number of at least `minimum`."""
+    if type(value) is float and minimum <= value < math.inf:
+        return value
     if isinstance(value, bool) or (not isinstance(value, (int, float)) and not hasattr(value, "__float__")):
         raise bad(argument, f"a finite number >= {minimum}", repr(value))
     found = float(value)

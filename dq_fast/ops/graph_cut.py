@@ -14,10 +14,14 @@ from torch import Tensor
 from dq_fast.errors import InputError
 from dq_fast.ops import checks, graph_cut_torch, native, registry
 from dq_fast.ops.graph_cut_torch import bin_sizes
-from dq_fast.ops.row_sums import NATIVE_NOTE, native_arguments, native_rows, raise_non_finite
+from dq_fast.ops.row_sums import NATIVE_NOTE, native_arguments, native_offsets, native_rows, raise_non_finite
 from dq_fast.progress import Progress
 
 METHODS = ("auto", "naive", "gram", "lazy")  # their positions are the numbers of csrc/kernels.h: Method
+
+_CORE: Any = native.find("cpu")[0]  # looked up once; None: then the functions that use it do not serve
+_PLACES = torch.empty(0, dtype=torch.int64, device="cpu")  # new_empty of it is quicker than torch.empty with a dtype
+_GAINS = torch.empty(0, dtype=torch.float64, device="cpu")
 
 
 def graph_cut_greedy(
@@ -37,8 +41,13 @@ def graph_cut_greedy(
     gain(x) = lam * sum_{j in R} s(j, x) - 2 * sum_{b in B} s(b, x), R all rows of the group, B those picked so far (as
     the published Dataset Quantization code has it). s is defined in `cosine_row_sums`, or given. Gains are float64:
     those within 1e-12 * n * (lam + 2) of the largest count as equal, and the lowest row wins. Negative gains never stop
-    it. Memory on the CPU for a group of n rows, besides inputs and outputs: "naive" 40 bytes a row; "lazy" a float32
-    copy of the rows, 160 bytes a row and 1 MB; "gram" the float32 copy and 4 n^2 bytes (up to 512 MB, else as "naive").
+    it.
+
+    Peak memory of the native code beyond inputs and outputs, for a group of n rows: "naive" about 60 bytes a row;
+    "lazy" about 160 bytes a row, a 1 MB pool, and a float32 copy of the narrower factor and of rows that are not
+    float32; "gram" that and 4 n^2 bytes (up to 512 MB; beyond, as "lazy"), or 8 n^2 and a float64 copy of the rows (up
+    to 256 MB each) where a group is short and its product of factors wide; all of them up to about a hundred float64
+    matrices [d1, d2], those of partial sums up to 64 MB together. A given similarity: about 40 bytes a row.
 
     Args:
         embedding: rows [n, d] or a tuple of factors [n, d_k]; None with `similarity`.
@@ -59,7 +68,7 @@ def graph_cut_greedy(
         InputError: an argument that is not as above; non-finite values are reported by row.
     """
     factors, given, bounds, settings = _validate(embedding, similarity, offsets, lam, shifted, center, method)
-    groups = bounds.shape[0] - 1
+    groups = 1 if bounds is None else bounds.shape[0] - 1
     if isinstance(budget, Tensor):
         budget = budget.tolist()
     if isinstance(budget, Sequence):
@@ -90,7 +99,8 @@ def graph_cut_bins(
 
     Within a group bin sizes differ by at most one, larger first; a group with fewer rows than bins has empty late bins.
     The gain is `graph_cut_greedy`'s with R the rows that remain when the bin starts and B the rows of the bin so far.
-    The last bin is picked greedily too, so that all rows are ranked.
+    The last bin is picked greedily too, so that all rows are ranked. Peak memory is that of `graph_cut_greedy` for the
+    same method, and 8 bytes for each row and for each bin of each group.
 
     Args:
         embedding: rows [n, d] or a tuple of factors [n, d_k]; None with `similarity`.
@@ -123,23 +133,21 @@ def _device(factors: list[Tensor], given: Tensor | None) -> str:
 
 def _validate(
     embedding: Any, similarity: Any, offsets: Any, lam: Any, shifted: Any, center: Any, method: Any
-) -> tuple[list[Tensor], Tensor | None, Tensor, tuple[float, bool, bool, str]]:
+) -> tuple[list[Tensor], Tensor | None, Tensor | None, tuple[float, bool, bool, str]]:
     factors: list[Tensor] = []
     given = None
     if similarity is None:
         factors = checks.factors(embedding)
-        n = factors[0].shape[0]
     elif embedding is not None:
         raise InputError("embedding must be None where similarity is given, got both; leave one out")
     else:
         given = checks.similarity(similarity)
-        n = given.shape[0]
         if offsets is not None and len(offsets) != 2:
             raise checks.bad("offsets", "None with similarity, which is one group", f"{len(offsets)} boundaries")
         if center:
             raise InputError("center must be False where similarity is given (it is used as given), got True")
     settings = (checks.real("lam", lam, 0.0), bool(shifted), bool(center), checks.one_of("method", method, METHODS))
-    return factors, given, checks.offsets(offsets, n), settings
+    return factors, given, checks.offsets(offsets), settings
 
 
 def _budget_sizes(bounds: list[int], budgets: Sequence[int]) -> list[list[int]]:
@@ -177,7 +185,7 @@ def _greedy(rank: Any) -> Any:
     """The op `graph_cut_greedy` on top of a function that ranks."""
 
     def graph_cut_greedy(
-        factors: list[Tensor], similarity: Tensor | None, offsets: Tensor, budgets: Sequence[int], lam: float,
+        factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, budgets: Sequence[int], lam: float,
         shifted: bool, center: bool, method: str, progress: Progress | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         bounds = checks.offsets_values(offsets, (similarity if similarity is not None else factors[0]).shape[0])
@@ -194,7 +202,7 @@ def _binned(rank: Any) -> Any:
     """The op `graph_cut_bins` on top of a function that ranks."""
 
     def graph_cut_bins(
-        factors: list[Tensor], similarity: Tensor | None, offsets: Tensor, n_bins: int, lam: float,
+        factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, n_bins: int, lam: float,
         shifted: bool, center: bool, method: str, progress: Progress | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         n = (similarity if similarity is not None else factors[0]).shape[0]
@@ -211,48 +219,79 @@ def _binned(rank: Any) -> Any:
     return graph_cut_bins
 
 
-def _rank_cpu(
-    factors: list[Tensor],
-    similarity: Tensor | None,
-    bounds: list[int],
-    sizes: list[list[int]],
-    *,
-    lam: float,
-    shifted: bool,
-    center: bool,
-    method: str,
-    report: _Counter,
-) -> tuple[Tensor, Tensor]:
-    """graph_cut_torch.rank by the native code: one call for all groups and bins."""
-    if len(factors) > 2:
-        return graph_cut_torch.rank(
-            factors, similarity, bounds, sizes, lam=lam, shifted=shifted, center=center, method=method, report=report
-        )
-    offsets = np.array(bounds, dtype=np.int64)
-    counts = np.array(sizes, dtype=np.int64).reshape(len(sizes), len(sizes[0]) if sizes else 1)
-    total = int(counts.sum())
-    indices = torch.empty(total, dtype=torch.int64)
-    gains = torch.empty(total, dtype=torch.float64)
-    places = (
-        offsets.ctypes.data, len(sizes), counts.ctypes.data, counts.shape[1], lam, METHODS.index(method),
-        torch.get_num_threads(), report, indices.data_ptr(), gains.data_ptr(),
-    )  # fmt: skip
-    if similarity is not None:
-        s = similarity if similarity.dtype in (torch.float32, torch.float64) else similarity.float()
-        s = s.contiguous()
-        bad = native.module("cpu").graph_cut_given(s.data_ptr(), s.dtype == torch.float64, s.shape[0], *places)
-        if bad >= 0:
-            raise checks.non_finite("similarity", bad)
-    else:
+_greedy_in_torch = _greedy(graph_cut_torch.rank)
+_bins_in_torch = _binned(graph_cut_torch.rank)
+
+
+def _greedy_cpu(
+    factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, budgets: Sequence[int], lam: float,
+    shifted: bool, center: bool, method: str, progress: Progress | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The op `graph_cut_greedy` by the native code: one call for all groups."""
+    n = (factors[0] if similarity is None else similarity).shape[0]
+    total = sum(budgets)
+    if len(factors) <= 2 and 0 <= total <= n:
+        indices, gains = _PLACES.new_empty(total), _GAINS.new_empty(total)
+        report = None if progress is None else _Counter("greedy", total, progress)
+        if _native(
+            factors, similarity, offsets, n, budgets, 0, lam, shifted, center, method, report,
+            indices.data_ptr(), 0, gains.data_ptr(),
+        ):  # fmt: skip
+            return indices, gains
+    return _greedy_in_torch(factors, similarity, offsets, budgets, lam, shifted, center, method, progress)
+
+
+def _bins_cpu(
+    factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, n_bins: int, lam: float,
+    shifted: bool, center: bool, method: str, progress: Progress | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """The op `graph_cut_bins` by the native code: one call for all groups and bins."""
+    n = (factors[0] if similarity is None else similarity).shape[0]
+    if len(factors) <= 2 and n_bins > 0:
+        ranking, bin_of, gains = _PLACES.new_empty(n), _PLACES.new_empty(n), _GAINS.new_empty(n)
+        report = None if progress is None else _Counter("bins", n, progress)
+        if _native(
+            factors, similarity, offsets, n, (), n_bins, lam, shifted, center, method, report,
+            ranking.data_ptr(), bin_of.data_ptr(), gains.data_ptr(),
+        ):  # fmt: skip
+            return ranking, bin_of, gains
+    return _bins_in_torch(factors, similarity, offsets, n_bins, lam, shifted, center, method, progress)
+
+
+def _native(
+    factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, n: int, budgets: Sequence[int],
+    n_bins: int, lam: float, shifted: bool, center: bool, method: str, report: _Counter | None,
+    indices: int, bin_of: int, gains: int,
+) -> bool:  # fmt: skip
+    """Fill the places at the addresses; False: offsets or sizes are not valid, which the definition in torch explains.
+
+    Either budgets are given, or n_bins > 0 and bin_of. Positional, and few Python objects: a call has 10 microseconds.
+    """
+    bounds = native_offsets(offsets)
+    place, groups = (0, 1) if bounds is None else (bounds.data_ptr(), bounds.shape[0] - 1)
+    bad: int
+    if similarity is None:
         rows = native_rows(factors)
-        bad = native.module("cpu").graph_cut(*native_arguments(rows), rows[0].shape[0], shifted, center, *places)
+        bad = _CORE.graph_cut(
+            *native_arguments(rows), n, shifted, center, place, groups, budgets, n_bins, lam, METHODS.index(method),
+            torch.get_num_threads(), report, indices, bin_of, gains,
+        )  # fmt: skip
         if bad >= 0:
             raise_non_finite(factors, bad)
-    return indices, gains
+    else:
+        s = similarity if similarity.dtype in (torch.float32, torch.float64) else similarity.float()
+        s = s.contiguous()
+        bad = _CORE.graph_cut_given(
+            s.data_ptr(), s.dtype is torch.float64, n, place, groups, budgets, n_bins, lam, METHODS.index(method),
+            torch.get_num_threads(), report, indices, bin_of, gains,
+        )  # fmt: skip
+        if bad >= 0:
+            raise checks.non_finite("similarity", bad)
+    return bad != native.INVALID
 
 
 def _fake_greedy(
-    factors: list[Tensor], similarity: Tensor | None, offsets: Tensor, budgets: Sequence[int], lam: float,
+    factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, budgets: Sequence[int], lam: float,
     shifted: bool, center: bool, method: str,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     like = factors[0] if similarity is None else similarity
@@ -261,7 +300,7 @@ def _fake_greedy(
 
 
 def _fake_bins(
-    factors: list[Tensor], similarity: Tensor | None, offsets: Tensor, n_bins: int, lam: float,
+    factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, n_bins: int, lam: float,
     shifted: bool, center: bool, method: str,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     like = factors[0] if similarity is None else similarity
@@ -271,16 +310,16 @@ def _fake_bins(
 
 
 _SETTINGS = "float lam, bool shifted, bool center, str method"
-_INPUTS = "Tensor[] factors, Tensor? similarity, Tensor offsets"
+_INPUTS = "Tensor[] factors, Tensor? similarity, Tensor? offsets"
 registry.define(
     f"graph_cut_greedy({_INPUTS}, SymInt[] budgets, {_SETTINGS}) -> (Tensor, Tensor)",
-    reference=_greedy(graph_cut_torch.rank),
+    reference=_greedy_in_torch,
     fake=_fake_greedy,
 )
 registry.define(
     f"graph_cut_bins({_INPUTS}, int n_bins, {_SETTINGS}) -> (Tensor, Tensor, Tensor)",
-    reference=_binned(graph_cut_torch.rank),
+    reference=_bins_in_torch,
     fake=_fake_bins,
 )
-for _name, _wrap in (("graph_cut_greedy", _greedy), ("graph_cut_bins", _binned)):
-    registry.impl(_name, "cpu", _wrap(_rank_cpu), needs="graph_cut", note=NATIVE_NOTE)
+registry.impl("graph_cut_greedy", "cpu", _greedy_cpu, needs="graph_cut", note=NATIVE_NOTE)
+registry.impl("graph_cut_bins", "cpu", _bins_cpu, needs="graph_cut", note=NATIVE_NOTE)

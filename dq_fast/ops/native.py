@@ -9,8 +9,11 @@ from types import ModuleType
 
 import torch  # before the native modules: they then share its OpenMP and CUDA runtimes
 
-INTERFACE = 1
+INTERFACE = {"cpu": 2, "cuda": 1}
 """Raised whenever the arguments of a native function change; a module built for another number is refused."""
+
+INVALID = -2
+"""What a native function returns, instead of a row, for offsets or sizes that it refuses: csrc/kernels.h, kInvalid."""
 
 DISABLE = "DQ_FAST_DISABLE_NATIVE"
 
@@ -35,8 +38,8 @@ def find(device: str) -> tuple[ModuleType | None, str]:
     except (ImportError, OSError) as error:  # built for another Python, or a shared library is missing
         return None, f"{name} could not be loaded: {error}"
     built = getattr(module, "interface", None)
-    if built != INTERFACE:
-        return None, f"{name} has interface {built}, this package needs {INTERFACE}; reinstall dq_fast"
+    if built != INTERFACE[device]:
+        return None, f"{name} has interface {built}, this package needs {INTERFACE[device]}; reinstall dq_fast"
     return module, str(getattr(module, "built_with", "native"))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import torch
@@ -13,6 +11,9 @@ from dq_fast.ops import checks, native, registry
 from dq_fast.ops.embedding import groups
 
 NATIVE_NOTE = "three or more factors go to torch"
+
+_CORE: Any = native.find("cpu")[0]  # looked up once; None: then the functions that use it do not serve
+_SUMS = torch.empty(0, dtype=torch.float64, device="cpu")  # new_empty of it is quicker than torch.empty with a dtype
 
 
 def cosine_row_sums(embedding: Any, *, offsets: Any = None, shifted: bool = True, center: bool = False) -> Tensor:
@@ -30,18 +31,18 @@ def cosine_row_sums(embedding: Any, *, offsets: Any = None, shifted: bool = True
         center: compare what tells a row from its group.
 
     Returns:
-        float64 [n], on the embedding's device. Workspace on the CPU: two float64 a row, and d1 * d2 float64 for each
-        group or 1/64 of a group in flight.
+        float64 [n], on the embedding's device. Peak memory of the native CPU code beyond inputs and outputs: a float64
+        a row for each factor (and another if centred), up to 66 float64 matrices [d1, d2] (partial sums at most 64 MB)
+        for each group in flight, and a float32 copy of float16 and bfloat16 rows.
 
     Raises:
         InputError: a shape, type or value that is not as above; non-finite values are reported by row.
     """
     rows = checks.factors(embedding)
-    bounds = checks.offsets(offsets, rows[0].shape[0])
-    return registry.op("cosine_row_sums")(rows, bounds, bool(shifted), bool(center))
+    return registry.op("cosine_row_sums")(rows, checks.offsets(offsets), bool(shifted), bool(center))
 
 
-def _reference(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) -> Tensor:
+def _reference(factors: list[Tensor], offsets: Tensor | None, shifted: bool, center: bool) -> Tensor:
     bounds = checks.offsets_values(offsets, len(factors[0]))
     out = torch.zeros(len(factors[0]), dtype=torch.float64, device=factors[0].device)
     for begin, group in zip(bounds, groups(factors, bounds, center)):  # noqa: B905  the last bound begins no group
@@ -51,36 +52,31 @@ def _reference(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bo
     return out
 
 
-def _fake(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) -> Tensor:
+def _fake(factors: list[Tensor], offsets: Tensor | None, shifted: bool, center: bool) -> Tensor:
     return factors[0].new_empty(factors[0].shape[0], dtype=torch.float64)
 
 
-def _cpu(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) -> Tensor:
+def _cpu(factors: list[Tensor], offsets: Tensor | None, shifted: bool, center: bool) -> Tensor:
     if len(factors) > 2:
         return _reference(factors, offsets, shifted, center)
     n = factors[0].shape[0]
-    bounds = checks.offsets_values(offsets, n)
-    offsets = offsets.contiguous()
     rows = native_rows(factors)
-    out = torch.empty(n, dtype=torch.float64)
-    bad = _native_cpu()(
-        *native_arguments(rows), n, offsets.data_ptr(), len(bounds) - 1, shifted, center, torch.get_num_threads(),
-        out.data_ptr(),
-    )  # fmt: skip
+    bounds = native_offsets(offsets)
+    place, groups = (0, 1) if bounds is None else (bounds.data_ptr(), bounds.shape[0] - 1)
+    out = _SUMS.new_empty(n)
+    bad = _CORE.cosine_row_sums(
+        *native_arguments(rows), n, place, groups, shifted, center, torch.get_num_threads(), out.data_ptr()
+    )
+    if bad == native.INVALID:
+        return _reference(factors, offsets, shifted, center)  # says what is wrong
     if bad >= 0:
         raise_non_finite(factors, bad)
     return out
 
 
-@cache
-def _native_cpu() -> Callable[..., int]:
-    function: Callable[..., int] = native.module("cpu").cosine_row_sums
-    return function
-
-
-def _cuda(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) -> Tensor:
+def _cuda(factors: list[Tensor], offsets: Tensor | None, shifted: bool, center: bool) -> Tensor:
     x = factors[0]
-    if len(factors) > 1 or x.dtype != torch.float32 or offsets.shape[0] != 2 or center:
+    if len(factors) > 1 or x.dtype != torch.float32 or (offsets is not None and offsets.shape[0] != 2) or center:
         return _reference(factors, offsets, shifted, center)
     n, d = x.shape
     checks.offsets_values(offsets, n)
@@ -100,6 +96,8 @@ def _cuda(factors: list[Tensor], offsets: Tensor, shifted: bool, center: bool) -
 
 def native_rows(factors: list[Tensor]) -> list[Tensor]:
     """One or two factors as the native code takes them: contiguous float32 or float64 rows, the wider factor first."""
+    if len(factors) == 1 and factors[0].dtype is torch.float32 and factors[0].is_contiguous():
+        return factors  # the usual case, without making a list
     rows = [(x if x.dtype is torch.float32 or x.dtype is torch.float64 else x.float()).contiguous() for x in factors]
     if len(rows) == 2 and rows[0].shape[1] < rows[1].shape[1]:
         rows.reverse()
@@ -109,11 +107,16 @@ def native_rows(factors: list[Tensor]) -> list[Tensor]:
 def native_arguments(rows: list[Tensor]) -> tuple[int, bool, int, int, bool, int]:
     """Address, is-it-float64 and width of the wide and of the narrow factor (0, False, 1 if there is none)."""
     wide = rows[0]
-    address, is64, width = wide.data_ptr(), wide.dtype is torch.float64, wide.shape[1]
     if len(rows) == 1:
-        return address, is64, width, 0, False, 1
-    narrow = rows[1]
-    return address, is64, width, narrow.data_ptr(), narrow.dtype is torch.float64, narrow.shape[1]
+        return wide.data_ptr(), wide.dtype is torch.float64, wide.shape[1], 0, False, 1
+    return (*native_arguments(rows[:1])[:3], *native_arguments(rows[1:])[:3])
+
+
+def native_offsets(offsets: Tensor | None) -> Tensor | None:
+    """Boundaries as the native code takes them: contiguous int64, or none (address 0) for one group."""
+    if offsets is None or (offsets.dtype is torch.int64 and offsets.is_contiguous()):
+        return offsets
+    return offsets.to(torch.int64).contiguous()
 
 
 def raise_non_finite(factors: list[Tensor], row: int) -> None:
@@ -125,7 +128,7 @@ def raise_non_finite(factors: list[Tensor], row: int) -> None:
 
 
 registry.define(
-    "cosine_row_sums(Tensor[] factors, Tensor offsets, bool shifted, bool center) -> Tensor",
+    "cosine_row_sums(Tensor[] factors, Tensor? offsets, bool shifted, bool center) -> Tensor",
     reference=_reference,
     fake=_fake,
 )
