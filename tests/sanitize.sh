@@ -29,7 +29,7 @@ done
 # and Ctrl-C is about time.
 address_tests="not torch and not compile and not opcheck and not ctrl_c and not oracles"
 # Every parallel region with 2 and with 4 threads (copy() below): over groups, row sums, tiles and candidates of large
-# groups, the float64 matrix ("product wider than long"), given similarities, patch scores.
+# groups, given similarities; the float64 matrix ("product wider than long") with 4, patch scores with 2, 3 and 5.
 thread_tests="not torch and (threads_change_nothing or product or bounds_matter or bounds_do_not_help or given_similarity \
 or equal_groups or bad_rows or thread_count or row_sums_of_hard or test_greedy or test_progress or listener or memory_orders)"
 
