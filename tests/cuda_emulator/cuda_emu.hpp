@@ -827,9 +827,14 @@ unsigned __activemask() = delete;  // its value is not defined by the programmin
     emu::at_post(p);                                                                               \
     return o;                                                                                      \
   }
+// clang-format off
 EMU_AT(atomicMax, std::max(o, v))
 EMU_AT(atomicMin, std::min(o, v))
-EMU_AT(atomicExch, v) EMU_AT(atomicOr, T(o | v)) EMU_AT(atomicAnd, T(o& v)) template <class T>
+EMU_AT(atomicExch, v)
+EMU_AT(atomicOr, T(o | v))
+EMU_AT(atomicAnd, T(o & v))
+// clang-format on
+template <class T>
 T atomicAdd(T* p, std::type_identity_t<T> v) {
   emu::at_pre(p);
   T o;
