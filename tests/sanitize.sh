@@ -118,25 +118,21 @@ sanitized() { # sanitized KIND PYTHON-ARGUMENTS...: run under a sanitizer; fails
   return "$status"
 }
 
-plant() { # plant KIND: three defects behind the door of cosine_row_sums, chosen by DQ_FAST_PLANTED when run
+plant() { # plant KIND: a native function more, with three defects to choose from
   cat >"$work/$1/source/csrc/planted.inc" <<'CPP'
 #include <climits>
-#include <cstdlib>
-#include <cstring>
-static void planted(uintptr_t rows, int64_t numbers, int threads) {
-  const char* name = std::getenv("DQ_FAST_PLANTED");
-  if (!name) return;
+static void planted(const std::string& name, uintptr_t rows, int64_t numbers, int threads) {
   const float* x = reinterpret_cast<const float*>(rows);
   volatile float seen = 0;
   volatile int largest = INT_MAX;
-  if (!std::strcmp(name, "bounds")) seen = x[numbers];
-  if (!std::strcmp(name, "overflow")) seen = float(largest + int(numbers));
+  if (name == "bounds") seen = x[numbers];
+  if (name == "overflow") seen = float(largest + int(numbers));
   double sum = 0;
-  if (!std::strcmp(name, "race")) {
+  if (name == "race") {
 #pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < numbers; ++i) sum += double(x[i]);
   }
-  if (!std::strcmp(name, "critical")) {
+  if (name == "critical") {
 #pragma omp parallel for num_threads(threads)
     for (int64_t i = 0; i < numbers; ++i) {
 #pragma omp critical
@@ -147,14 +143,16 @@ static void planted(uintptr_t rows, int64_t numbers, int threads) {
 }
 CPP
   sed -i -e '0,/^namespace {/s//#include "planted.inc"\nnamespace {/' \
-    -e '/^int64_t cosine_row_sums(/,/^}/s/py::gil_scoped_release release;/&\n  planted(wide, n * d2, threads);/' \
+    -e 's/^PYBIND11_MODULE(.*/&\n  m.def("planted", \&planted, py::call_guard<py::gil_scoped_release>());/' \
     "$work/$1/source/csrc/bind_cpu.cpp"
-  grep -q 'planted(wide' "$work/$1/source/csrc/bind_cpu.cpp"
+  grep -q 'planted.inc' "$work/$1/source/csrc/bind_cpu.cpp" && grep -q '&planted' "$work/$1/source/csrc/bind_cpu.cpp" \
+    || { echo "sanitize.sh: csrc/bind_cpu.cpp looks different now: change plant()" >&2; return 1; }
 }
 
 caught() { # caught KIND DEFECT TEXT: the run with DEFECT must fail and its report hold TEXT; without TEXT it must pass
   local status=0
-  DQ_FAST_PLANTED="$2" sanitized "$1" -c "import torch, dq_fast; torch.set_num_threads(4); dq_fast.ops.cosine_row_sums(torch.ones(4096, 8))" \
+  sanitized "$1" -c "import torch, dq_fast._cpu as native; x = torch.ones(4096, 8)
+native.planted('$2', x.data_ptr(), x.numel(), 4)" \
     >"$work/$1/planted.log" 2>&1 || status=$?
   if [ -n "$3" ] && [ "$status" -ne 0 ] && grep -q "$3" "$work/$1/planted.log" && grep -q "planted.inc" "$work/$1/planted.log"; then
     echo "reported: planted $2: $(grep -m 1 "$3" "$work/$1/planted.log")"
