@@ -396,6 +396,7 @@ template <class T>
 void to_double(const T* from, int64_t n, double* to) {
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store(load(from + i), to + i);
+  if (i == n) return;  // with no channels there may be no memory at all
   const Doubles last = load_first(from + i, n - i);
   std::memcpy(to + i, &last, static_cast<size_t>(n - i) * sizeof(double));
 }
