@@ -76,7 +76,7 @@ int64_t graph_cut_given(const void* s, bool is_float64, int64_t n, const Ranking
 // Element types of patch_scores' inputs, numbered as in dq_fast/ops/patch_scores.py.
 enum Dtype : int { kFloat32 = 0, kFloat64 = 1, kBFloat16 = 2, kFloat16 = 3 };
 
-// GradCAM++ scores of patches, see cpu/patch_scores.cpp. variant: 0 paper, 1 torchcam, 2 grad-cam.
+// GradCAM++ scores of patches, see cpu/patch_scores/patch_scores.cpp. variant: 0 paper, 1 torchcam, 2 grad-cam.
 // activations [batch, channels, height, width], or [batch, height, width, channels] if channels_last; gradients the
 // same in the same type, or [batch, channels] of any type if constant_gradients; strides are elements from image to
 // image. scores [batch, rows, cols].

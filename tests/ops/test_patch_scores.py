@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 import dq_fast as dq
 from dq_fast.ops import registry
-from dq_fast.ops.patch_scores import VARIANTS, definition, fake, resize_matrix
+from dq_fast.ops.patch_scores import VARIANTS, _terms, definition, fake, resize_matrix
 
 SHAPES = [  # batch, channels, h, w, rows, cols
     (2, 8, 7, 7, 14, 14),
@@ -25,6 +26,10 @@ SHAPES = [  # batch, channels, h, w, rows, cols
     (1, 13, 1, 5, 4, 2),
     (4, 66, 3, 3, 8, 8),
     (2, 3, 40, 40, 2, 2),  # map finer than 16 pixels a cell
+    (2, 9, 2, 4, 3, 3),  # whole vectors of eight, and one channel more
+    (1, 17, 3, 5, 2, 4),
+    (2, 8, 4, 4, 4, 5),
+    (1, 10, 13, 13, 5, 6),  # longer than a float32 sum may be
 ]
 
 
@@ -55,6 +60,15 @@ def independent(activations, gradients, grid, variant):
     attention = torch.from_numpy(np.maximum(maps, 0))[:, None]
     big = F.interpolate(attention, size=(16 * grid[0], 16 * grid[1]), mode="bilinear", align_corners=False)
     return F.avg_pool2d(big, 16)[:, 0]
+
+
+def absolute(a, g, grid, variant):
+    """float64 [b, rows, cols]: the scores if every product in them were positive, the scale of rounding errors."""
+    total = a.double().sum((2, 3))
+    full = g if g.dim() == 4 else g[:, :, None, None].expand_as(a)
+    weight = _terms(full.double(), total[:, :, None, None], VARIANTS[variant]).abs().sum((2, 3))
+    maps = torch.einsum("bk,bkhw->bhw", weight, a.double().abs())
+    return resize_matrix(a.shape[2], grid[0]) @ maps @ resize_matrix(a.shape[3], grid[1]).T
 
 
 def case(shape, *, signed, constant, seed=0, scale=0.1):
@@ -96,6 +110,67 @@ def test_equals_independent(shape, signed, constant, variant):
     expected = independent(a, g, grid, variant)
     close(dq.ops.patch_scores(a, g, grid, variant=variant), expected)
     close(definition(a, g, *grid, VARIANTS[variant]), expected)
+
+
+LONG = [(2, 512, 7, 7, 14, 14), (1, 2048, 4, 4, 8, 8), (1, 24, 56, 56, 14, 14), (2, 70, 15, 9, 4, 4)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("signed", [False, True], ids=["relu", "signed"])
+def test_accuracy_that_is_promised(signed, layout, variant):
+    for shape, constant, scale in itertools.product(LONG, (False, True), (1e-3, 0.1, 3.0)):
+        a, g, grid = case(shape, signed=signed, constant=constant, scale=scale)
+        a = a.contiguous(memory_format=layout)
+        expected = definition(a.double(), g.double(), *grid, VARIANTS[variant]).double()
+        found = dq.ops.patch_scores(a, g, grid, variant=variant)
+        # with signed activations terms cancel, so that the error is one of what is added up, not of the score
+        scale_of_errors = absolute(a, g, grid, variant) if signed else expected
+        assert ((found - expected).abs() / scale_of_errors).max() < 2e-6
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("constant", [False, True], ids=["full", "constant"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+def test_numbers_beyond_the_squares_of_float32(layout, constant, variant):
+    # 2 + g S up to 1e25: products of two of them overflow; gradients of 1e-14: their cubes underflow
+    for a_scale, g_scale in ((1e20, 1e3), (1e25, 1e-2), (1e4, 1e12), (1e30, 1e-14), (1.0, 1e-8), (1e-30, 1e4)):
+        a, g, grid = case((2, 19, 5, 5, 4, 4), signed=False, constant=constant, scale=1.0)
+        a, g = (a * a_scale).contiguous(memory_format=layout), g.abs() * g_scale
+        expected = definition(a.double(), g.double(), *grid, VARIANTS[variant]).double()
+        found = dq.ops.patch_scores(a, g, grid, variant=variant)
+        if expected.max() > 3e38:  # no float32
+            assert torch.equal(found, expected.float())
+        elif expected.max() > 1e-30:  # else float32 itself has too few digits left
+            close(found, expected)
+
+
+@pytest.mark.parametrize("constant", [False, True], ids=["full", "constant"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("variant", ["paper", "grad-cam"])
+def test_near_the_pole_float32_keeps_its_digits(variant, layout, constant):
+    # S = -2 + distance over a 3 x 3 map, g = 1 (and, in other channels, ordinary numbers)
+    for distance in (2e-6, -2e-6, 1e-5, -1e-4, 1e-3, -1e-2, -9e-7, -1.1e-6):
+        a, g, grid = case((1, 11, 3, 3, 3, 3), signed=True, constant=constant, scale=0.5)
+        a[:, ::2] = torch.tensor([-0.25] * 8 + [0.0]).view(3, 3)
+        a[:, ::2, 2, 2] = torch.tensor(distance)  # kept to its last digit: only the sum meets -2
+        g[:, ::2] = 1.0
+        a = a.contiguous(memory_format=layout)
+        expected = definition(a.double(), g.double(), *grid, VARIANTS[variant]).double()
+        found = dq.ops.patch_scores(a, g, grid, variant=variant)
+        assert ((found - expected).abs() / absolute(a, g, grid, variant)).max() < 2e-6
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "nhwc"])
+def test_grad_cam_denominators_keep_their_digits_where_they_cancel_twice(layout):
+    for distance in (1e-1, -1e-2, 1e-3, -1e-4):  # g^2 (2 + g S) + 1e-6 = -1e-6 distance with g = 1/8
+        a, g, grid = case((1, 11, 3, 3, 3, 3), signed=True, constant=False, scale=0.5)
+        a[:, ::2] = torch.tensor([-2.0] * 8 + [-64e-6 * 8 * (1 + distance)]).view(3, 3)
+        g[:, ::2] = 0.125
+        a = a.contiguous(memory_format=layout)
+        expected = definition(a.double(), g.double(), *grid, VARIANTS["grad-cam"]).double()
+        found = dq.ops.patch_scores(a, g, grid, variant="grad-cam")
+        assert ((found - expected).abs() / absolute(a, g, grid, "grad-cam")).max() < 2e-6
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -304,7 +379,8 @@ def at_the_end(x, last):
     raw = torch.frombuffer(memory, dtype=x.dtype, count=flat.numel(), offset=begin)
     raw.copy_(flat)
     return raw.view(x.shape)
-for c, h, w, dtype in itertools.product((1, 3, 4, 6, 9), (1, 3), (1, 5), (torch.float32, torch.float16, torch.float64)):
+types = (torch.float32, torch.float16, torch.float64)
+for c, h, w, dtype in itertools.product((1, 3, 6, 9, 17), (1, 3), (1, 5), types):
     a, g = torch.rand(2, c, h, w).to(dtype), torch.rand(2, c, h, w).to(dtype)
     for constant, last in itertools.product((False, True), (False, True)):
         order = (0, 2, 3, 1) if last else (0, 1, 2, 3)
