@@ -55,7 +55,7 @@ class Lazy {
     gradient_.resize(rows.numbers());
     sum_.resize(rows.numbers());
     base_.resize(n_);
-    rows.total(total_.data());
+    std::copy_n(rows.total(), rows.numbers(), total_.data());
     rows.dots(total_.data(), base_.data());
     const bool fits = n_ * n_ <= kGramNumbers;
     if (n_ <= kPool || (job.method == Method::kGram && fits))

@@ -10,7 +10,7 @@ class Naive {
  public:
   Naive(const Rows& rows, const Job& job) : rows_(rows), job_(job), base_(rows.n()), cosines_(rows.n()) {
     total_.resize(rows.numbers());
-    rows.total(total_.data());
+    std::copy_n(rows.total(), rows.numbers(), total_.data());
     rows.dots(total_.data(), base_.data());
   }
 

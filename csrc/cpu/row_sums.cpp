@@ -1,7 +1,8 @@
 // out_i = sum_j s(i, j) over i's group = n/2 + <phi_i, M>/2 (or <phi_i, M>), M = sum_j phi_j, phi = b (x) h normalised.
 //
 // Mapping: groups in order, rows of a group in chunks over the threads; a chunk adds its own M, and the M are added in
-// order. Bytes: two reads of the rows (three if centred: the mean comes first). One factor is bound by them: floor 2 n
+// order. Bytes: two reads of the rows (three if centred: the mean comes first); while a
+// block of rows is worked on, the next one is asked for. One factor is bound by them: floor 2 n
 // d * bytes. Two factors are bound by 2 * 2 n d1 d2 float64 products; M stays in the cache.
 #include "rows.h"
 
@@ -25,9 +26,7 @@ int64_t cosine_row_sums(const Embedding& x, const Groups& groups, int threads, d
       if (bad == kAllFinite || begin + rows.first_bad() < bad) bad = begin + rows.first_bad();
       return;
     }
-    Array<double> total(rows.numbers());
-    rows.total(total.data());
-    rows.dots(total.data(), out + begin);
+    rows.dots(rows.total(), out + begin);
     if (x.shifted)
       for (int64_t i = begin; i < begin + n; ++i) out[i] = 0.5 * double(n) + 0.5 * out[i];
   };

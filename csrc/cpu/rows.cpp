@@ -27,24 +27,27 @@ double largest(const Factor& f, int64_t i) {
   return m;
 }
 
-// 1 / ||row||, 0 for a zero row, NaN for a row that is not finite.
-double inverse_norm(const Factor& f, int64_t i) {
-  if (!f.rows) return 1.0;
-  const void* row = row_of(f, i);
-  const double s = f.is_float64 ? simd().sum_squares64(static_cast<const double*>(row), f.width)
-                                : simd().sum_squares32(static_cast<const float*>(row), f.width);
+// 1 / ||row||, 0 for a zero row, NaN for a row that is not finite, given the sum of its squares.
+double inverse_norm(const Factor& f, int64_t i, double squares) {
   constexpr double kSafe = 1e280;  // squares that neither overflowed nor lost digits to underflow
-  if (s < kSafe && s > 1 / kSafe) return 1 / std::sqrt(s);
+  if (squares < kSafe && squares > 1 / kSafe) return 1 / std::sqrt(squares);
   const double m = largest(f, i);
-  if (!(m > 0)) return m;  // 0, or NaN
+  if (!(m > 0)) return m;                                      // 0, or NaN
+  const auto* row = static_cast<const double*>(row_of(f, i));  // squares of float32 numbers are safe
   double scaled = 0;
-  for (int64_t c = 0; c < f.width; ++c) {
-    const double v = f.is_float64 ? static_cast<const double*>(row)[c] : static_cast<const float*>(row)[c];
-    scaled += (v / m) * (v / m);
-  }
+  for (int64_t c = 0; c < f.width; ++c) scaled += (row[c] / m) * (row[c] / m);
   return 1 / m / std::sqrt(scaled);
 }
 
+double inverse_norm(const Factor& f, int64_t i) {
+  if (!f.rows) return 1.0;
+  const void* row = row_of(f, i);
+  return inverse_norm(f, i,
+                      f.is_float64 ? simd().sum_squares64(static_cast<const double*>(row), f.width)
+                                   : simd().sum_squares32(static_cast<const float*>(row), f.width));
+}
+
+// The row times a factor; a missing factor of the embedding is 1.
 void read_factor(const Factor& f, int64_t i, double factor, double* out, int64_t width) {
   if (!f.rows) {
     out[0] = 1.0;
@@ -71,8 +74,8 @@ Rows::Rows(const Embedding& x, int64_t begin, int64_t n, int threads)
       d1_(x.narrow.width),
       d2_(padded(x.wide.width)),
       threads_(threads) {
-  normalise(x, begin);
-  if (x.center && n_ > 0 && first_bad_ == kAllFinite) centre();
+  normalise_and_add();
+  if (x.center && n_ > 0 && first_bad_ == kAllFinite) centre_and_add();
 }
 
 template <class Body>
@@ -83,35 +86,41 @@ void Rows::each_chunk(int64_t count, int64_t chunk, Body body) const {
   for (int64_t k = 0; k < chunks; ++k) body(k, k * chunk, std::min(count, (k + 1) * chunk));
 }
 
-void Rows::normalise(const Embedding&, int64_t) {
+void Rows::normalise_and_add() {
   inv_wide_.resize(n_);
   if (narrow_.rows) inv_narrow_.resize(n_);
-  each_chunk(n_, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
-    for (; i < end; ++i) {
+  total_.resize(numbers());
+  const int64_t ahead = kRowsTogether * wide_.width;
+  sum_chunks(total_.data(), [&](int64_t i, double* b, double* h) {
+    if (narrow_.rows) inv_narrow_[i] = inverse_norm(narrow_, i);
+    if (wide_.is_float64) {
       inv_wide_[i] = inverse_norm(wide_, i);
-      if (narrow_.rows) inv_narrow_[i] = inverse_norm(narrow_, i);
+      read(i, b, h);
+      return 1.0;
     }
+    // As they came, to be scaled while they are added: one conversion a number.
+    inv_wide_[i] = inverse_norm(wide_, i, simd().widen32(raw_wide() + i * wide_.width, ahead, h, wide_.width));
+    for (int64_t c = wide_.width; c < d2_; ++c) h[c] = 0;
+    read_factor(narrow_, i, inv_narrow(i), b, d1_);
+    return inv_wide_[i];
   });
   for (int64_t i = 0; i < n_ && first_bad_ == kAllFinite; ++i)
     if (std::isnan(inv_wide_[i]) || std::isnan(inv_narrow(i))) first_bad_ = i;
 }
 
-void Rows::centre() {
-  mean_.resize(numbers());
-  sum_chunks(mean_.data());
+void Rows::centre_and_add() {
+  std::swap(mean_, total_);
   for (int64_t k = 0; k < numbers(); ++k) mean_[k] /= double(n_);
+  total_.resize(numbers());
   scale_.resize(n_);
-  each_chunk(n_, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
-    Array<double> row(d1_ + d2_);
-    for (; i < end; ++i) {
-      read(i, row.data() + d2_, row.data());
-      double square;
-      simd().norm64(mean_.data(), row.data() + d2_, d1_, row.data(), 1, d1_, d2_, &square);
-      const double norm = std::sqrt(square);
-      scale_[i] = norm > kCentreFloor ? 1 / norm : 0.0;
-    }
-  });
   centred_ = true;
+  sum_chunks(total_.data(), [&](int64_t i, double* b, double* h) {
+    read(i, b, h);
+    double square;
+    simd().norm64(mean_.data(), b, d1_, h, 1, d1_, d2_, &square);
+    const double norm = std::sqrt(square);
+    return scale_[i] = norm > kCentreFloor ? 1 / norm : 0.0;
+  });
 }
 
 void Rows::read(int64_t i, double* b, double* h) const {
@@ -119,7 +128,9 @@ void Rows::read(int64_t i, double* b, double* h) const {
   read_factor(narrow_, i, inv_narrow(i), b, d1_);
 }
 
-void Rows::sum_chunks(double* sum) const {
+// sum [d1, d2] = sum_i factor_i (b_i (x) h_i - mean); read(i, b, h) gives b and h, and returns the factor.
+template <class Read>
+void Rows::sum_chunks(double* sum, Read read) const {
   const int64_t parts = std::max<int64_t>(1, std::min(kChunks, kPartNumbers / numbers()));
   const int64_t chunk = std::max(kChunkRows, (n_ + parts - 1) / parts);
   const int64_t chunks = (n_ + chunk - 1) / chunk;
@@ -130,7 +141,7 @@ void Rows::sum_chunks(double* sum) const {
     double *h = buffer.data(), *b = h + kRowsTogether * d2_, factor[kRowsTogether];
     for (; i < end; i += kRowsTogether) {
       const int64_t rows = std::min(kRowsTogether, end - i);
-      for (int64_t r = 0; r < rows; ++r) read(i + r, b + r * d1_, h + r * d2_), factor[r] = scale(i + r);
+      for (int64_t r = 0; r < rows; ++r) factor[r] = read(i + r, b + r * d1_, h + r * d2_);
       simd().add64(part.data() + k * numbers(), mean(), factor, b, d1_, h, rows, d1_, d2_);
     }
   });
@@ -139,18 +150,26 @@ void Rows::sum_chunks(double* sum) const {
     for (int64_t e = 0; e < numbers(); ++e) sum[e] += part[k * numbers() + e];
 }
 
-void Rows::total(double* sum) const { sum_chunks(sum); }
-
 void Rows::dots(const double* w, const int64_t* list, int64_t count, double* out) const {
+  const auto row = [&](int64_t k) { return list ? list[k] : k; };
+  const int64_t ahead = list ? 0 : kRowsTogether * wide_.width;
+  const bool plain = raw_wide() && !narrow_.rows && !centred_;  // then the rows are scaled after the product
   each_chunk(count, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
-    Array<double> buffer(kRowsTogether * (d1_ + d2_));
+    Array<double> buffer(plain ? 0 : kRowsTogether * (d1_ + d2_));
     double *h = buffer.data(), *b = h + kRowsTogether * d2_;
     for (; i < end; i += kRowsTogether) {
       const int64_t rows = std::min(kRowsTogether, end - i);
-      for (int64_t r = 0; r < rows; ++r) read(list ? list[i + r] : i + r, b + r * d1_, h + r * d2_);
+      if (plain) {
+        const float* x[kRowsTogether];
+        for (int64_t r = 0; r < rows; ++r) x[r] = raw_wide() + row(i + r) * wide_.width;
+        simd().dots_mixed32(x, ahead, w, rows, wide_.width, out + i);
+        for (int64_t r = 0; r < rows; ++r) out[i + r] *= inv_wide_[row(i + r)];
+        continue;
+      }
+      for (int64_t r = 0; r < rows; ++r) read(row(i + r), b + r * d1_, h + r * d2_);
       simd().dot64(w, mean(), b, d1_, h, rows, d1_, d2_, out + i);
       if (centred_)
-        for (int64_t r = 0; r < rows; ++r) out[i + r] *= scale_[list ? list[i + r] : i + r];
+        for (int64_t r = 0; r < rows; ++r) out[i + r] *= scale_[row(i + r)];
     }
   });
 }

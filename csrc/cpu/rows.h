@@ -12,9 +12,9 @@ namespace dq_fast {
 // CENTRE_FLOOR
 constexpr double kCentreFloor = 1e-12;
 
-// Rows [0, n) of one group. Reads the caller's rows each time: holds 1 / norm of each factor's rows, and for centred
-// groups the mean and 1 / ||phi_i - mean||. Sums go by chunks of rows fixed by n alone, added in order: the same bits
-// for any number of threads.
+// Rows [0, n) of one group. Reads the caller's rows each time: holds 1 / norm of each factor's rows, their sum, and for
+// centred groups the mean and 1 / ||phi_i - mean||. Forming it reads the rows once, centred twice. Sums go by chunks of
+// rows fixed by n alone, added in order: the same bits for any number of threads.
 class Rows {
  public:
   // The rows of x from `begin` on. `threads` work on them. first_bad() tells a row with a NaN or an infinity.
@@ -41,7 +41,7 @@ class Rows {
   // b [d1] and h [d2] of row i, normalised; h is padded with zeros.
   void read(int64_t i, double* b, double* h) const;
 
-  void total(double* sum) const;  // sum [d1, d2] of all rows
+  const double* total() const { return total_.data(); }  // sum [d1, d2] of all rows
   // out[k] = <row list[k], w>; list null: rows 0 to count - 1.
   void dots(const double* w, const int64_t* list, int64_t count, double* out) const;
   void dots(const double* w, double* out) const { dots(w, nullptr, n_, out); }
@@ -51,19 +51,20 @@ class Rows {
   void add(int64_t i, double factor, double* w, double* scratch) const;  // w += factor * row_i
 
  private:
-  void normalise(const Embedding& x, int64_t begin);
-  void centre();
+  void normalise_and_add();
+  void centre_and_add();
   double cosine(int64_t i, const double* b, const double* h) const;  // not centred: with a row that was read
   template <class Body>
   void each_chunk(int64_t count, int64_t chunk, Body body) const;
-  void sum_chunks(double* sum) const;
+  template <class Read>
+  void sum_chunks(double* sum, Read read) const;
 
   Factor wide_, narrow_;
   int64_t n_, d1_, d2_;
   int threads_;
   bool centred_ = false;
   int64_t first_bad_ = kAllFinite;  // set once, by the constructor
-  Array<double> inv_wide_, inv_narrow_, mean_, scale_;
+  Array<double> inv_wide_, inv_narrow_, mean_, scale_, total_;
 };
 
 }  // namespace dq_fast

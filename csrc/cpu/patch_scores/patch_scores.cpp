@@ -39,9 +39,9 @@
 #include <vector>
 
 #include "../../kernels.h"
-#include "job.h"
 #include "avx2_first.h"
 #include "avx2_last.h"
+#include "job.h"
 #include "wide.h"
 
 #ifdef _OPENMP

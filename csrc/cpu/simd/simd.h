@@ -17,6 +17,9 @@ struct Simd {
 
   double (*sum_squares32)(const float* x, int64_t d);  // x [d], any alignment and width
   double (*sum_squares64)(const double* x, int64_t d);
+  // out = x; returns the sum of squares, as sum_squares32. `ahead` numbers behind what it reads is what is read next:
+  // asked for line by line, as the processor's own guesses stop where it computes.
+  double (*widen32)(const float* x, int64_t ahead, double* out, int64_t d);
   void (*scale32)(const float* x, double factor, double* out, int64_t d);  // out = factor * x
   void (*scale64)(const double* x, double factor, double* out, int64_t d);
 
@@ -30,6 +33,8 @@ struct Simd {
                  int64_t d2, double* out);                            // out[r] = ||phi_r||^2
   double (*dot_mixed32)(const float* x, const double* y, int64_t d);  // any width
   double (*dot_mixed64)(const double* x, const double* y, int64_t d);
+  // out[r] = <x_r, y>, rows <= 4: they share the loads of y. `ahead` as above.
+  void (*dots_mixed32)(const float* const* x, int64_t ahead, const double* y, int64_t rows, int64_t d, double* out);
 
   void (*add64_plain)(double* y, double factor, const double* x, int64_t n);  // y += factor * x, any width
 
