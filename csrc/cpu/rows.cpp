@@ -151,25 +151,34 @@ void Rows::sum_chunks(double* sum, Read read) const {
 }
 
 void Rows::dots(const double* w, const int64_t* list, int64_t count, double* out) const {
-  const auto row = [&](int64_t k) { return list ? list[k] : k; };
-  const int64_t ahead = list ? 0 : kRowsTogether * wide_.width;
-  const bool plain = raw_wide() && !narrow_.rows && !centred_;  // then the rows are scaled after the product
+  if (raw_wide() && !narrow_.rows && !centred_) return dots_as_they_came(w, list, count, out);
   each_chunk(count, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
-    Array<double> buffer(plain ? 0 : kRowsTogether * (d1_ + d2_));
+    Array<double> buffer(kRowsTogether * (d1_ + d2_));
     double *h = buffer.data(), *b = h + kRowsTogether * d2_;
     for (; i < end; i += kRowsTogether) {
       const int64_t rows = std::min(kRowsTogether, end - i);
-      if (plain) {
-        const float* x[kRowsTogether];
-        for (int64_t r = 0; r < rows; ++r) x[r] = raw_wide() + row(i + r) * wide_.width;
-        simd().dots_mixed32(x, ahead, w, rows, wide_.width, out + i);
-        for (int64_t r = 0; r < rows; ++r) out[i + r] *= inv_wide_[row(i + r)];
-        continue;
-      }
-      for (int64_t r = 0; r < rows; ++r) read(row(i + r), b + r * d1_, h + r * d2_);
+      for (int64_t r = 0; r < rows; ++r) read(list ? list[i + r] : i + r, b + r * d1_, h + r * d2_);
       simd().dot64(w, mean(), b, d1_, h, rows, d1_, d2_, out + i);
       if (centred_)
-        for (int64_t r = 0; r < rows; ++r) out[i + r] *= scale_[row(i + r)];
+        for (int64_t r = 0; r < rows; ++r) out[i + r] *= scale_[list ? list[i + r] : i + r];
+    }
+  });
+}
+
+// One float32 factor: converted within the products, scaled after them.
+void Rows::dots_as_they_came(const double* w, const int64_t* list, int64_t count, double* out) const {
+  const int64_t ahead = list ? 0 : kRowsTogether * wide_.width;
+  each_chunk(count, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
+    for (; i < end; i += kRowsTogether) {
+      const int64_t rows = std::min(kRowsTogether, end - i);
+      int64_t row[kRowsTogether];
+      const float* x[kRowsTogether];
+      for (int64_t r = 0; r < rows; ++r) {
+        row[r] = list ? list[i + r] : i + r;
+        x[r] = raw_wide() + row[r] * wide_.width;
+      }
+      simd().dots_mixed32(x, ahead, w, rows, wide_.width, out + i);
+      for (int64_t r = 0; r < rows; ++r) out[i + r] *= inv_wide_[row[r]];
     }
   });
 }

@@ -56,6 +56,7 @@ class Rows {
   double cosine(int64_t i, const double* b, const double* h) const;  // not centred: with a row that was read
   template <class Body>
   void each_chunk(int64_t count, int64_t chunk, Body body) const;
+  void dots_as_they_came(const double* w, const int64_t* list, int64_t count, double* out) const;
   template <class Read>
   void sum_chunks(double* sum, Read read) const;
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -118,7 +118,7 @@ def real(argument: str, value: Any, minimum: float) -> float:
     return found
 
 
-def one_of(argument: str, value: Any, choices: Sequence[str]) -> str:
+def one_of(argument: str, value: Any, choices: Collection[str]) -> str:
     """One of a few names."""
     if value not in choices:
         raise bad(argument, "one of " + ", ".join(repr(c) for c in choices), repr(value))

@@ -17,7 +17,7 @@ from dq_fast.ops.graph_cut_torch import bin_sizes
 from dq_fast.ops.row_sums import NATIVE_NOTE, native_arguments, native_offsets, native_rows, raise_non_finite
 from dq_fast.progress import Progress
 
-METHODS = ("auto", "naive", "gram", "lazy")  # their positions are the numbers of csrc/kernels.h: Method
+METHODS = {"auto": 0, "naive": 1, "gram": 2, "lazy": 3}  # the numbers of csrc/kernels.h: Method
 
 _CORE: Any = native.find("cpu")[0]  # looked up once; None: then the functions that use it do not serve
 _PLACES = torch.empty(0, dtype=torch.int64, device="cpu")  # new_empty of it is quicker than torch.empty with a dtype
@@ -69,17 +69,10 @@ def graph_cut_greedy(
     """
     factors, given, bounds, settings = _validate(embedding, similarity, offsets, lam, shifted, center, method)
     groups = 1 if bounds is None else bounds.shape[0] - 1
-    if isinstance(budget, Tensor):
-        budget = budget.tolist()
-    if isinstance(budget, Sequence):
-        if len(budget) != groups:
-            raise checks.bad("budget", f"one integer, or one for each of the {groups} groups", f"{len(budget)}")
-        budgets = [checks.integer("budget", b, 0) for b in budget]
-    else:
-        budgets = [checks.integer("budget", budget, 0)] * groups
+    budgets = _budgets(budget, groups)
     arguments = (factors, given, bounds, budgets, *settings)
     if progress is None:
-        return registry.op("graph_cut_greedy")(*arguments)
+        return registry.quickest("graph_cut_greedy", factors if given is None else (given,))(*arguments)
     return registry.serving("graph_cut_greedy", _device(factors, given))(*arguments, progress=progress)
 
 
@@ -123,8 +116,21 @@ def graph_cut_bins(
     factors, given, bounds, settings = _validate(embedding, similarity, offsets, lam, shifted, center, method)
     arguments = (factors, given, bounds, checks.integer("n_bins", n_bins, 1), *settings)
     if progress is None:
-        return registry.op("graph_cut_bins")(*arguments)
+        return registry.quickest("graph_cut_bins", factors if given is None else (given,))(*arguments)
     return registry.serving("graph_cut_bins", _device(factors, given))(*arguments, progress=progress)
+
+
+def _budgets(budget: Any, groups: int) -> list[int]:
+    """One number for each group."""
+    if type(budget) is int:  # asked first: asking whether it is a Sequence takes half a microsecond
+        return [checks.integer("budget", budget, 0)] * groups
+    if isinstance(budget, Tensor):
+        budget = budget.tolist()
+    if not isinstance(budget, Sequence):
+        return [checks.integer("budget", budget, 0)] * groups
+    if len(budget) != groups:
+        raise checks.bad("budget", f"one integer, or one for each of the {groups} groups", f"{len(budget)}")
+    return [checks.integer("budget", b, 0) for b in budget]
 
 
 def _device(factors: list[Tensor], given: Tensor | None) -> str:
@@ -273,7 +279,7 @@ def _native(
     if similarity is None:
         rows = native_rows(factors)
         bad = _CORE.graph_cut(
-            *native_arguments(rows), n, shifted, center, place, groups, budgets, n_bins, lam, METHODS.index(method),
+            *native_arguments(rows), n, shifted, center, place, groups, budgets, n_bins, lam, METHODS[method],
             torch.get_num_threads(), report, indices, bin_of, gains,
         )  # fmt: skip
         if bad >= 0:
@@ -282,7 +288,7 @@ def _native(
         s = similarity if similarity.dtype in (torch.float32, torch.float64) else similarity.float()
         s = s.contiguous()
         bad = _CORE.graph_cut_given(
-            s.data_ptr(), s.dtype is torch.float64, n, place, groups, budgets, n_bins, lam, METHODS.index(method),
+            s.data_ptr(), s.dtype is torch.float64, n, place, groups, budgets, n_bins, lam, METHODS[method],
             torch.get_num_threads(), report, indices, bin_of, gains,
         )  # fmt: skip
         if bad >= 0:

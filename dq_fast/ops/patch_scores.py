@@ -74,7 +74,8 @@ def patch_scores(activations: Tensor, gradients: Tensor, grid: tuple[int, int], 
     _check(activations, gradients)
     if activations.requires_grad or gradients.requires_grad:
         activations, gradients = activations.detach(), gradients.detach()
-    scores: Tensor = torch.ops.dq_fast.patch_scores.default(activations, gradients, rows, cols, VARIANTS[variant])
+    op = registry.quickest("patch_scores", (activations, gradients))
+    scores: Tensor = op(activations, gradients, rows, cols, VARIANTS[variant])
     return scores
 
 

@@ -39,7 +39,7 @@ def cosine_row_sums(embedding: Any, *, offsets: Any = None, shifted: bool = True
         InputError: a shape, type or value that is not as above; non-finite values are reported by row.
     """
     rows = checks.factors(embedding)
-    return registry.op("cosine_row_sums")(rows, checks.offsets(offsets), bool(shifted), bool(center))
+    return registry.quickest("cosine_row_sums", rows)(rows, checks.offsets(offsets), bool(shifted), bool(center))
 
 
 def _reference(factors: list[Tensor], offsets: Tensor | None, shifted: bool, center: bool) -> Tensor:

@@ -49,6 +49,44 @@ def test_compiles_without_a_graph_break():
         assert torch.equal(got, want)
 
 
+def small_calls():
+    x = torch.randn(9, 4)
+    ops.cosine_row_sums(x)
+    ops.graph_cut_greedy(x, 2)
+    ops.graph_cut_bins(x, 2)
+    ops.patch_scores(torch.rand(2, 3, 2, 2), torch.rand(2, 3), (2, 2))
+
+
+def test_listeners_at_the_dispatcher_hear_calls_that_otherwise_go_past_it(monkeypatch):
+    names = {*CALLS, "patch_scores"}
+    past, heard = {}, set()
+    for name in names:
+        assert registry.quickest(name, []) is registry._on_cpu.get(name, registry.op(name))
+        monkeypatch.setitem(registry._overloads, name, lambda *_, name=name: past.setdefault(name))
+        assert registry.quickest(name, [torch.nn.Parameter(torch.zeros(1))])() is None  # no plain tensor
+    assert set(past) == names
+    monkeypatch.undo()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        small_calls()
+    assert {f"dq_fast::{name}" for name in names} <= {event.key for event in profile.key_averages()}
+
+    class Listener(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+            heard.add(op._schema.name)
+            return op(*args, **(kwargs or {}))
+
+    with Listener():
+        small_calls()
+    assert {f"dq_fast::{name}" for name in names} <= heard
+
+
+def test_fake_tensors_meet_the_fake():
+    with torch._subclasses.FakeTensorMode():
+        x = torch.empty(9, 4)
+        assert ops.cosine_row_sums(x).shape == (9,)
+        assert ops.graph_cut_bins(x, 2)[0].shape == (9,)
+
+
 def test_backends_name_every_op_and_device():
     table = ops.backends()
     assert {"cosine_row_sums", "graph_cut_greedy", "graph_cut_bins", "patch_scores"} <= set(table)
