@@ -15,6 +15,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         for name in list(registry._overloads):
             monkeypatch.setitem(registry._overloads, name, registry.reference(name))
             monkeypatch.delitem(registry._native, (name, "cpu"), raising=False)
+            monkeypatch.delitem(registry._on_cpu, name, raising=False)
     elif registry.backends()["graph_cut_bins"]["cpu"].serves != "native":
         pytest.skip(registry.backends()["graph_cut_bins"]["cpu"].detail)
     return str(request.param)
