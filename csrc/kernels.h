@@ -85,13 +85,4 @@ void patch_scores(const void* activations, int activation_dtype, int64_t activat
                   float* scores, int64_t batch, int64_t channels, int64_t height, int64_t width, int64_t rows,
                   int64_t cols, int threads);
 
-// ---- CUDA: launchers return a cudaError_t, never allocate and never wait ----
-
-// float64 numbers that cosine_row_sums_cuda needs.
-int64_t cosine_row_sums_cuda_workspace(int64_t n, int64_t d);
-
-// x [n, d] float32, one factor, one group; out [n] float64: sum over j of s(i, j), NaN where a row is not finite.
-int cosine_row_sums_cuda(const float* x, int64_t n, int64_t d, bool shifted, double* workspace, double* out,
-                         void* stream);
-
 }  // namespace dq_fast

@@ -1,4 +1,5 @@
-#include "../kernels.h"
+#include "row_sums.h"
+
 #include "row_sums.cuh"
 #include "row_sums_launch.h"
 
@@ -14,13 +15,13 @@ int cosine_row_sums_cuda(const float* x, int64_t n, int64_t d, bool shifted, dou
   const dim3 sums(plan.column_blocks, unsigned(plan.parts));
   const auto on = static_cast<cudaStream_t>(stream);
   cudaError_t error;
-  inverse_norms<kRowSumsThreads><<<plan.row_blocks, kRowSumsThreads, 0, on>>>(x, inverse, n, d);
+  DQ_LAUNCH(inverse_norms<kRowSumsThreads>, plan.row_blocks, kRowSumsThreads, 0, on, x, inverse, n, d);
   if ((error = cudaGetLastError()) != cudaSuccess) return error;
-  column_sums<kRowSumsThreads><<<sums, kRowSumsThreads, 0, on>>>(x, inverse, part, n, d, plan.rows_per_part);
+  DQ_LAUNCH(column_sums<kRowSumsThreads>, sums, kRowSumsThreads, 0, on, x, inverse, part, n, d, plan.rows_per_part);
   if ((error = cudaGetLastError()) != cudaSuccess) return error;
-  add_parts<kRowSumsThreads><<<plan.column_blocks, kRowSumsThreads, 0, on>>>(part, total, plan.parts, d);
+  DQ_LAUNCH(add_parts<kRowSumsThreads>, plan.column_blocks, kRowSumsThreads, 0, on, part, total, plan.parts, d);
   if ((error = cudaGetLastError()) != cudaSuccess) return error;
-  row_dots<kRowSumsThreads><<<plan.row_blocks, kRowSumsThreads, 0, on>>>(x, inverse, total, out, n, d, shifted);
+  DQ_LAUNCH(row_dots<kRowSumsThreads>, plan.row_blocks, kRowSumsThreads, 0, on, x, inverse, total, out, n, d, shifted);
   return cudaGetLastError();
 }
 

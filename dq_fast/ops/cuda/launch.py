@@ -1,0 +1,26 @@
+"""Where kernels come from and where they go: the native module, and the stream of a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from dq_fast.ops import native
+
+
+def kernels() -> Any:
+    """The native module; tests put the emulated one here."""
+    return native.module("cuda")
+
+
+@contextmanager
+def on(device: torch.device) -> Iterator[int]:
+    """The address of the device's current stream, the device being current meanwhile; 0 where there are no streams."""
+    if device.type != "cuda":
+        yield 0
+        return
+    with torch.cuda.device(device):
+        yield torch.cuda.current_stream(device).cuda_stream
