@@ -137,3 +137,11 @@ def finite_rows(argument: str, x: Tensor) -> None:
     good = torch.isfinite(x).all(dim=1)
     if not bool(good.all()):
         raise non_finite(argument, int((~good).nonzero()[0, 0]))
+
+
+def raise_non_finite(factors: list[Tensor], row: int) -> None:
+    """Raise for a row that native code found non-finite, naming the factor."""
+    for k, x in enumerate(factors):
+        if not bool(torch.isfinite(x[row]).all()):
+            raise non_finite("embedding" if len(factors) == 1 else f"embedding[{k}]", row)
+    raise non_finite("embedding", row)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from dq_fast.ops import checks, native, registry
+from dq_fast.ops.checks import raise_non_finite as raise_non_finite  # graph_cut.py takes it from here
+from dq_fast.ops.cuda import row_sums as row_sums_cuda
 from dq_fast.ops.embedding import groups
 
 NATIVE_NOTE = "three or more factors go to torch"
@@ -74,26 +76,6 @@ def _cpu(factors: list[Tensor], offsets: Tensor | None, shifted: bool, center: b
     return out
 
 
-def _cuda(factors: list[Tensor], offsets: Tensor | None, shifted: bool, center: bool) -> Tensor:
-    x = factors[0]
-    if len(factors) > 1 or x.dtype != torch.float32 or (offsets is not None and offsets.shape[0] != 2) or center:
-        return _reference(factors, offsets, shifted, center)
-    n, d = x.shape
-    checks.offsets_values(offsets, n)
-    module, x = native.module("cuda"), x.contiguous()
-    out = torch.empty(n, dtype=torch.float64, device=x.device)
-    if n == 0:
-        return out
-    workspace = torch.empty(module.cosine_row_sums_workspace(n, d), dtype=torch.float64, device=x.device)
-    with torch.cuda.device(x.device):
-        stream = torch.cuda.current_stream(x.device).cuda_stream
-        module.cosine_row_sums(x.data_ptr(), n, d, shifted, workspace.data_ptr(), out.data_ptr(), stream)
-    good = torch.isfinite(workspace[:n])  # one over the rows' norms
-    if not bool(good.all()):
-        raise_non_finite(factors, int((~good).nonzero()[0, 0]))
-    return out
-
-
 def native_rows(factors: list[Tensor]) -> list[Tensor]:
     """One or two factors as the native code takes them: contiguous float32 or float64 rows, the wider factor first."""
     if len(factors) == 1 and factors[0].dtype is torch.float32 and factors[0].is_contiguous():
@@ -119,14 +101,6 @@ def native_offsets(offsets: Tensor | None) -> Tensor | None:
     return offsets.to(torch.int64).contiguous()
 
 
-def raise_non_finite(factors: list[Tensor], row: int) -> None:
-    """Raise for a row that the native code found non-finite, naming the factor."""
-    for k, x in enumerate(factors):
-        if not bool(torch.isfinite(x[row]).all()):
-            raise checks.non_finite("embedding" if len(factors) == 1 else f"embedding[{k}]", row)
-    raise checks.non_finite("embedding", row)
-
-
 registry.define(
     "cosine_row_sums(Tensor[] factors, Tensor? offsets, bool shifted, bool center) -> Tensor",
     reference=_reference,
@@ -134,5 +108,5 @@ registry.define(
 )
 registry.impl("cosine_row_sums", "cpu", _cpu, note=NATIVE_NOTE)
 registry.impl(
-    "cosine_row_sums", "cuda", _cuda, note="one factor, float32, one group, not centred; everything else goes to torch"
+    "cosine_row_sums", "cuda", row_sums_cuda.cosine_row_sums, needs="add_group_rows", note=row_sums_cuda.NOTE
 )

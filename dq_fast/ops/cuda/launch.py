@@ -24,3 +24,11 @@ def on(device: torch.device) -> Iterator[int]:
         return
     with torch.cuda.device(device):
         yield torch.cuda.current_stream(device).cuda_stream
+
+
+def capturing(device: torch.device) -> bool:
+    """Whether the device's current stream is being captured into a CUDA graph: then nothing may wait for it."""
+    if device.type != "cuda":
+        return False
+    with torch.cuda.device(device):
+        return torch.cuda.is_current_stream_capturing()
