@@ -26,6 +26,8 @@ T* at(uintptr_t address) {
 }
 
 // One for each op.
+void bind_graph_cut(pybind11::module_& m);
+void bind_patch_scores(pybind11::module_& m);
 void bind_row_sums(pybind11::module_& m);
 
 }  // namespace dq_fast

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dq_fast.errors import InputError
 from dq_fast.ops import checks, graph_cut_torch, native, registry
+from dq_fast.ops.cuda import graph_cut as graph_cut_cuda
 from dq_fast.ops.graph_cut_torch import bin_sizes
 from dq_fast.ops.row_sums import NATIVE_NOTE, native_arguments, native_offsets, native_rows, raise_non_finite
 from dq_fast.progress import Progress
@@ -47,7 +48,9 @@ def graph_cut_greedy(
     "lazy" about 160 bytes a row, a 1 MB pool, and a float32 copy of the narrower factor and of rows that are not
     float32; "gram" that and 4 n^2 bytes (up to 512 MB; beyond, as "lazy"), or 8 n^2 and a float64 copy of the rows (up
     to 256 MB each) where a group is short and its product of factors wide; all of them up to about a hundred float64
-    matrices [d1, d2], those of partial sums up to 64 MB together. A given similarity: about 40 bytes a row.
+    matrices [d1, d2], those of partial sums up to 64 MB together. A given similarity: about 40 bytes a row. On
+    CUDA: float64 copies of a group's rows, and float64 similarities of groups up to 1 GB together, twice a large one
+    ("gram", and "auto" where a group fits), or about 70 bytes a row and 32 MB ("lazy", "naive").
 
     Args:
         embedding: rows [n, d] or a tuple of factors [n, d_k]; None with `similarity`.
@@ -329,3 +332,6 @@ registry.define(
 )
 registry.impl("graph_cut_greedy", "cpu", _greedy_cpu, needs="graph_cut", note=NATIVE_NOTE)
 registry.impl("graph_cut_bins", "cpu", _bins_cpu, needs="graph_cut", note=NATIVE_NOTE)
+_CUDA_NOTE = "products of rows by torch, in float64"
+registry.impl("graph_cut_greedy", "cuda", _greedy(graph_cut_cuda.rank), needs="graph_cut_gram", note=_CUDA_NOTE)
+registry.impl("graph_cut_bins", "cuda", _binned(graph_cut_cuda.rank), needs="graph_cut_gram", note=_CUDA_NOTE)
