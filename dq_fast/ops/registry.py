@@ -48,6 +48,7 @@ _references: dict[str, Callable[..., Any]] = {}
 _native: dict[tuple[str, str], Callable[..., Any]] = {}
 _on_cpu: dict[str, Callable[..., Any]] = {}  # those of _native for "cpu"
 _details: dict[tuple[str, str], str] = {}
+_offered: dict[tuple[str, str], Callable[..., Any]] = {}  # all that `impl` was given, whether or not it serves
 
 
 def define(schema: str, *, reference: Callable[..., Any], fake: Callable[..., Any]) -> None:
@@ -67,6 +68,7 @@ def impl(name: str, device: str, function: Callable[..., Any], *, needs: str = "
 
     `needs` names another function of the module; `note` says which inputs `function` hands on to torch.
     """
+    _offered[name, device] = function
     module, reason = native.find(device)
     if module is None:
         _details[name, device] = reason
@@ -123,6 +125,11 @@ def reference(name: str) -> Callable[..., Any]:
 def serving(name: str, device: str) -> Callable[..., Any]:
     """The function that the dispatcher calls for tensors on a device type; it may take more keywords than the op."""
     return _native.get((name, device), _references[name])
+
+
+def offered() -> dict[tuple[str, str], Callable[..., Any]]:
+    """For op and device: the function for the native kernels, also where their module is missing (tests emulate it)."""
+    return dict(_offered)
 
 
 def backends() -> dict[str, dict[str, Backend]]:
