@@ -1,6 +1,7 @@
 """Scores of an image's patches by GradCAM++: weights of channels, attention map, means over the patch grid.
 
-`patch_scores` is the public function, `definition` the same in torch for any device, `native_cpu` the compiled one.
+`patch_scores` is the public function, `definition` the same in torch for any device, `native_cpu` and `native_cuda` run the
+compiled kernels.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from dq_fast.ops import checks, native, registry
+from dq_fast.ops.cuda.patch_scores import patch_scores as native_cuda
+from dq_fast.ops.layout import DTYPES, as_dense, dense
 
 VARIANTS = {"paper": 0, "torchcam": 1, "grad-cam": 2}  # numbers as in csrc/cpu/patch_scores/job.h
 PAPER, TORCHCAM, GRAD_CAM = VARIANTS.values()
@@ -17,8 +20,6 @@ GRAD_CAM_EPS = 1e-6  # as the grad-cam package
 POLE_GUARD = 1e-6  # nearer to the pole than this, float32 activations decide a weight by their rounding
 
 _CORE = native.find("cpu")[0]  # looked up once, not at every call: that has 10 microseconds in all
-# numbers as in csrc/kernels.h
-_DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
 
 
 def patch_scores(activations: Tensor, gradients: Tensor, grid: tuple[int, int], *, variant: str = "paper") -> Tensor:
@@ -84,7 +85,7 @@ def _check(activations: Tensor, gradients: Tensor) -> None:
     for name, tensor in (("activations", activations), ("gradients", gradients)):
         if not isinstance(tensor, Tensor):
             raise checks.bad(name, "a torch.Tensor", type(tensor).__name__)
-        if tensor.dtype not in _DTYPES:
+        if tensor.dtype not in DTYPES:
             raise checks.bad(name, "float32, float64, float16 or bfloat16", str(tensor.dtype))
     shape = activations.shape
     if len(shape) != 4:
@@ -163,7 +164,7 @@ def native_cpu(activations: Tensor, gradients: Tensor, rows: int, cols: int, var
     # Asked first: it is the usual case, the quickest question, and strides of contiguous tensors need not be asked for.
     contiguous = activations.is_contiguous()
     channels_last = not contiguous and (
-        _dense(activations, channels_last=True) and not _dense(activations, channels_last=False)
+        dense(activations, channels_last=True) and not dense(activations, channels_last=False)
     )
     constant = gradients.dim() == 2
     if constant:
@@ -174,34 +175,19 @@ def native_cpu(activations: Tensor, gradients: Tensor, rows: int, cols: int, var
         gradients, activations = gradients.to(wide), activations.to(wide)
     activation_stride = gradient_stride = channels * height * width
     if not contiguous:
-        activations = _as_dense(activations, channels_last)
+        activations = as_dense(activations, channels_last)
         activation_stride = activations.stride(0)
     if not constant and (channels_last or not gradients.is_contiguous()):
-        gradients = _as_dense(gradients, channels_last)
+        gradients = as_dense(gradients, channels_last)
         gradient_stride = gradients.stride(0)
     scores = torch.empty(batch, rows, cols, dtype=torch.float32)  # sizes in a tuple would cost 0.7 microseconds more
     assert _CORE is not None  # else this function is not registered
     _CORE.patch_scores(
-        activations.data_ptr(), _DTYPES[activations.dtype], activation_stride,
-        gradients.data_ptr(), _DTYPES[gradients.dtype], gradient_stride, constant, channels_last,
+        activations.data_ptr(), DTYPES[activations.dtype], activation_stride,
+        gradients.data_ptr(), DTYPES[gradients.dtype], gradient_stride, constant, channels_last,
         variant, scores.data_ptr(), batch, channels, height, width, rows, cols, torch.get_num_threads(),
     )  # fmt: skip
     return scores
-
-
-def _dense(x: Tensor, channels_last: bool) -> bool:
-    """Whether each image of x [b, c, h, w] is contiguous in the given order; strides between images are free."""
-    _, channels, height, width = x.shape
-    _, along_c, along_h, along_w = x.stride()
-    if channels_last:
-        return along_c == 1 and along_w == channels and along_h == width * channels
-    return along_w == 1 and along_h == width and along_c == height * width
-
-
-def _as_dense(x: Tensor, channels_last: bool) -> Tensor:
-    if _dense(x, channels_last):
-        return x
-    return x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
 
 registry.define(
@@ -210,3 +196,4 @@ registry.define(
     fake=fake,
 )
 registry.impl("patch_scores", "cpu", native_cpu)
+registry.impl("patch_scores", "cuda", native_cuda)

@@ -1,0 +1,255 @@
+// GradCAM++ scores of patches: channel weights, attention map, and the map averaged over the patch grid, in one launch.
+//
+// Formula, for an image with activations A [c, h, w] and gradients g of the target logit, S_k = sum_ij A_k,ij:
+//   w_k    = sum_ij t(g_k,ij, S_k), zero where g <= 0, by variant
+//            paper     t = g / (2 + g S)                     Eq. 4 with the common factor g^2 cancelled: no underflow
+//            torchcam  t = g^3
+//            grad-cam  t = g * g^2 / (2 g^2 + S g^3 + 1e-6)
+//            (g constant over the map: w_k = h w t(g_k, S_k))
+//   map    = max(0, sum_k w_k A_k)                           [h, w]
+//   scores = R_h map R_w^T                                   [rows, cols]
+// Inputs of any precision, float64 from the first sum to the last.
+//
+// Mapping of maps up to 256 positions: a block is an image, or a part of it where a small batch would leave most of the
+// GPU idle. Its 16 warps deal the channels among them, a tile at a time: 4, 8 or 1 of them, whose numbers follow each
+// other in memory (channels first), or 32 bytes of channels at every position (channels last). Each warp copies its tiles
+// into a ring of its own with cp.async, two ahead where there is room, so that no warp waits for another before the end.
+// In a tile a channel belongs to 8, 4 or 32 lanes (channels last: 4, 2 or 8), which sum its activations, sum its terms,
+// and add weight times activation to their part of the map: in registers; channels last in shared memory, after one
+// exchange among the channels' lanes. Then the warps' maps are added in order, and the scores made, in the same block;
+// only where an image is split, patch_scores_finish does it, in a second launch.
+// An image's 16 sums are the same however many blocks it has, so its scores are the same bits in any batch.
+// Larger maps: patch_scores_large.cuh.
+//
+// Bytes: activations once, gradients once (constant ones [batch, channels]); scores are nothing beside them.
+// Floor: those bytes over the memory's bandwidth: 25.7 MB, 9 us at 3 TB/s, for [128, 512, 7, 7] float32.
+// Prediction (nothing here was timed on a GPU): about 40 instructions an activation and its gradient, of them 20 float64
+// ones, with its division: 60 % of what an H100 issues, and 50 % of its float64 units, while the bytes arrive; on an A100
+// (half the units) 90 %. So memory bounds both: predicted 12 us on an H100, launch not counted, 4.5 us of them the two ends
+// of a block, which nothing hides when every multiprocessor has one block. On GPUs with few float64 units (1/64: GeForce)
+// full gradients are bound by them: predicted 0.3 ms on an RTX 4090; constant ones, with a division a channel, 0.06 ms.
+#pragma once
+#include "patch_scores_finish.cuh"
+#include "patch_scores_stage.cuh"
+
+namespace dq_fast {
+
+// A tile in shared memory: activations and gradients (constant ones: a number a channel) of `present` channels.
+struct PatchTile {
+  const char *a, *g;
+  int present;
+};
+
+// Tiles [kTile, positions], consecutive numbers; kLanes lanes a channel, each with every kLanes-th position.
+template <class T, int kLanes>
+struct ChannelsFirst {
+  static constexpr int kTile = 32 / kLanes;
+  const int lane, positions;
+  const int channel = lane / kLanes, slice = lane % kLanes;
+  double part[kPatchKept] = {};
+
+  __device__ ChannelsFirst(int lane, int positions, double*) : lane(lane), positions(positions) {}
+
+  __device__ static void stage(char* slot, const char* image, int64_t channels, int64_t first, int positions, int lane) {
+    const int row = positions * int(sizeof(T));
+    const int present = channels - first < kTile ? int(channels - first) : kTile;
+    stage_span(slot, image, channels * row, first * row, present * row, lane);
+  }
+
+  // How far into its slot a tile begins.
+  __device__ static int past(const char* image, int64_t first, int positions) {
+    return past_16(image + first * positions * int64_t(sizeof(T)));
+  }
+
+  template <int kVariant>
+  __device__ __forceinline__ double weigh(const T* g, bool here, double sum) const {
+    double weight = 0;
+#pragma unroll 2
+    for (int p = slice; p - slice < positions; p += kLanes)
+      weight += term<kVariant>(here && p < positions ? number(g[p]) : 0, sum);
+    return lane_sum<1, kLanes>(weight);
+  }
+
+  __device__ __forceinline__ void add(const PatchTile& tile, int variant, int constant_dtype) {
+    const bool here = channel < tile.present;
+    const T* a = reinterpret_cast<const T*>(tile.a) + channel * positions;
+    const T* g = reinterpret_cast<const T*>(tile.g) + channel * positions;
+    T kept[kPatchKept];
+    double sum = 0;
+#pragma unroll
+    for (int i = 0; i < kPatchKept; ++i) {
+      if (i * kLanes >= positions) break;
+      const int p = i * kLanes + slice;
+      kept[i] = here && p < positions ? a[p] : T(0.0f);
+      sum += number(kept[i]);
+    }
+    if (variant != kPatchTorchcam) sum = lane_sum<1, kLanes>(sum);
+    double weight;
+    if (constant_dtype != kPatchNotConstant)
+      weight = here ? positions * term(variant, number_at(tile.g, constant_dtype, channel), sum) : 0;
+    else if (variant == kPatchPaper)
+      weight = weigh<kPatchPaper>(g, here, sum);
+    else if (variant == kPatchTorchcam)
+      weight = weigh<kPatchTorchcam>(g, here, sum);
+    else
+      weight = weigh<kPatchGradCam>(g, here, sum);
+#pragma unroll
+    for (int i = 0; i < kPatchKept; ++i) {
+      if (i * kLanes >= positions) break;
+      part[i] += weight * number(kept[i]);
+    }
+  }
+
+  // The warp's map goes to `to` [positions].
+  __device__ __forceinline__ void write(double* to) const {
+#pragma unroll
+    for (int i = 0; i < kPatchKept; ++i) {
+      if (i * kLanes >= positions) break;
+      const double total = lane_sum<kLanes, 32>(part[i]);
+      const int p = i * kLanes + slice;
+      if (channel == 0 && p < positions) to[p] = total;
+    }
+  }
+};
+
+// Tiles [positions, kTile]; a lane a channel and every kLanes-th position. `map` [positions] is the warp's.
+template <class T>
+struct ChannelsLast {
+  static constexpr int kTile = kPatchTileBytes / sizeof(T), kLanes = 32 / kTile;
+  const int lane, positions;
+  const int channel = lane % kTile, slice = lane / kTile;
+  const int owned = slice + kLanes * channel;  // of every 32 positions of the map the one that only this lane touches
+  double* const map;
+
+  __device__ ChannelsLast(int lane, int positions, double* map) : lane(lane), positions(positions), map(map) {
+    for (int p = owned; p < positions; p += 32) map[p] = 0;
+  }
+
+  __device__ static void stage(char* slot, const char* image, int64_t channels, int64_t first, int positions, int lane) {
+    stage_rows<kTile, T>(slot, image, channels, first, positions, lane);
+  }
+
+  __device__ static int past(const char*, int64_t, int) { return 0; }
+
+  template <int kVariant>
+  __device__ __forceinline__ double weigh(const T* g, bool here, double sum) const {
+    double weight = 0;
+#pragma unroll 4
+    for (int p = slice; p < positions; p += kLanes) weight += term<kVariant>(here ? number(g[p * kTile]) : 0, sum);
+    return lane_sum<kTile, 32>(weight);
+  }
+
+  __device__ __forceinline__ void add(const PatchTile& tile, int variant, int constant_dtype) {
+    const bool here = channel < tile.present;
+    const T* a = reinterpret_cast<const T*>(tile.a) + channel;
+    const T* g = reinterpret_cast<const T*>(tile.g) + channel;
+    double sum = 0, weight;
+    if (variant != kPatchTorchcam) {
+#pragma unroll 4
+      for (int p = slice; p < positions; p += kLanes) sum += here ? number(a[p * kTile]) : 0;
+      sum = lane_sum<kTile, 32>(sum);
+    }
+    if (constant_dtype != kPatchNotConstant)
+      weight = here ? positions * term(variant, number_at(tile.g, constant_dtype, channel), sum) : 0;
+    else if (variant == kPatchPaper)
+      weight = weigh<kPatchPaper>(g, here, sum);
+    else if (variant == kPatchTorchcam)
+      weight = weigh<kPatchTorchcam>(g, here, sum);
+    else
+      weight = weigh<kPatchGradCam>(g, here, sum);
+    for (int base = 0; base < positions; base += 32) {
+      double v[kTile];
+#pragma unroll
+      for (int q = 0; q < kTile; ++q) {
+        const int p = base + slice + kLanes * q;
+        v[q] = here && p < positions ? weight * number(a[p * kTile]) : 0;
+      }
+      const double total = dealt_sum<kTile>(v, lane);
+      if (base + owned < positions) map[base + owned] += total;
+    }
+  }
+
+  __device__ __forceinline__ void write(double* to) const {
+    if (to == map) return;
+    for (int p = owned; p < positions; p += 32) to[p] = map[p];
+  }
+};
+
+// The warps of a block add their channels' maps; where the block has the whole image, it finishes it.
+template <class Layout>
+__device__ __forceinline__ void add_maps(const PatchJob& job) {
+  constexpr int kTile = Layout::kTile;
+  DYN_SMEM(char, shared);
+  const PatchScoresPlan& plan = job.plan;
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int64_t image = blockIdx.x / plan.parts;
+  const int nth = int(blockIdx.x % plan.parts) * plan.warps + warp;  // of the image's kPatchWarps
+  const int positions = int(job.height * job.width), stages = plan.stages;
+  const int64_t channels = job.channels, tiles = (channels + kTile - 1) / kTile;
+  const bool constant = job.constant_dtype != kPatchNotConstant;
+  const int gradient = !constant ? 0 : job.constant_dtype == kFloat64 ? 8 : job.constant_dtype == kFloat32 ? 4 : 2;
+  const char* a = job.activations + image * job.activation_stride;
+  const char* g = job.gradients + image * job.gradient_stride;
+  const int slot = int(plan.slot_a + plan.slot_g);
+  char* ring = shared + warp * stages * slot;
+  double* maps = reinterpret_cast<double*>(shared + plan.maps_at);
+  double* shares = maps + plan.warps * positions;
+  Layout mine(lane, positions, maps + warp * positions);
+
+  const auto stage = [&](int64_t tile, int at) {
+    if (tile < tiles) {
+      char* to = ring + at * slot;
+      const int64_t first = tile * kTile;
+      Layout::stage(to, a, channels, first, positions, lane);
+      if (constant)
+        stage_span(to + plan.slot_a, g, channels * gradient, first * gradient,
+                   gradient * (channels - first < kTile ? int(channels - first) : kTile), lane);
+      else
+        Layout::stage(to + plan.slot_a, g, channels, first, positions, lane);
+    }
+    cp_async_commit();  // an empty one too: the wait below counts them
+  };
+  const auto next = [&](int at) { return at + 1 == stages ? 0 : at + 1; };
+
+  for (int s = 0; s + 1 < stages; ++s) stage(nth + int64_t(s) * kPatchWarps, s);
+  if (plan.fused) fill_shares<int>(job, shares);  // while the first tiles are on their way
+  int at = 0, free = stages - 1;
+  for (int64_t tile = nth; tile < tiles; tile += kPatchWarps) {
+    if (stages == 1) stage(tile, 0);
+    if (stages == 3)
+      cp_async_wait<1>();
+    else
+      cp_async_wait<0>();
+    __syncwarp();  // all lanes' copies are here, and nobody reads the slot that is filled next
+    if (stages > 1) {
+      stage(tile + int64_t(stages - 1) * kPatchWarps, free);
+      free = next(free);
+    }
+    const int64_t first = tile * kTile;
+    const char* to = ring + at * slot;
+    PatchTile found{to + Layout::past(a, first, positions), to + plan.slot_a,
+                    channels - first < kTile ? int(channels - first) : kTile};
+    found.g += constant ? past_16(g + first * gradient) : Layout::past(g, first, positions);
+    mine.add(found, job.variant, job.constant_dtype);
+    at = next(at);
+    if (stages == 1) __syncwarp();  // nobody reads the slot any more
+  }
+  if (!plan.fused) {
+    mine.write(job.maps + (image * kPatchWarps + nth) * positions);
+    return;
+  }
+  mine.write(maps + warp * positions);
+  finish_image<int>(job, maps, kPatchWarps, shares, job.scores + image * job.rows * job.cols);
+}
+
+// A part of an image a block; plan.warps * 32 threads.
+template <class T, int kLanes>
+__global__ void __launch_bounds__(kPatchWarps * 32, 2) patch_maps(const PatchJob job) {
+  add_maps<ChannelsFirst<T, kLanes>>(job);
+}
+template <class T>
+__global__ void __launch_bounds__(kPatchWarps * 32, 2) patch_maps_last(const PatchJob job) {
+  add_maps<ChannelsLast<T>>(job);
+}
+
+}  // namespace dq_fast
