@@ -85,7 +85,7 @@ def test_rows_too_wide_for_shared_memory(emulated, dtype):
     for center in (False, True):
         out = ops.cosine_row_sums(x, offsets=offsets, center=center)
         check(out, definition([x], offsets, center=center), 7)
-    assert emulated.launched("add_wide_rows") == 2
+    assert emulated.launched("add_wide_rows") == 3  # the mean takes one more
     assert emulated.launched("add_rows") == 0
 
 
