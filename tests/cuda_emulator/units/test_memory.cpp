@@ -90,7 +90,7 @@ UNIT(more_than_48_kb_has_to_be_asked_for) {
   EXPECT(cudaGetLastError() == cudaSuccess);
   EXPECT(cudaFuncSetAttribute(touches, cudaFuncAttributeMaxDynamicSharedMemorySize, kMost + 1) != cudaSuccess);
   EXPECT(cudaGetLastError() != cudaSuccess);
-  EXPECT(holds(error_of([] { CUDA_LAUNCH(touches_both, 1, 1, kDefault, nullptr, kDefault); }), "shared memory"));
+  EXPECT(holds(error_of([&] { CUDA_LAUNCH(touches_both, 1, 1, kDefault, nullptr, kDefault); }), "shared memory"));
   EXPECT(holds(error_of([] { one_block(declares_much, 1); }), "48 KB"));
 }
 
