@@ -24,7 +24,7 @@ namespace dq_fast {
 // Columns sums of rows: part [parts * slices, d]. Without a mean: inverse [n] = 1 / ||x_i||. With mean [groups, d]:
 // inverse is read, scale [n] = 1 / ||x_i - m||, and the rows that are added are centred. kColumns * kRowThreads >= d.
 template <class T, int kColumns, bool kCenter>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, add_rows_blocks(kColumns))
     add_rows(const T* __restrict__ x, int64_t n, int64_t d, const int64_t* __restrict__ table, int64_t rows_per_part,
              int tile_rows, int team, int slices, const double* __restrict__ mean, double* inverse, double* scale,
              double* __restrict__ part) {
@@ -109,7 +109,7 @@ enum class RowReduction { kDot, kInverse, kScale };
 // kInverse: 1 / ||x_i||; kScale: 1 / ||x_i - mean||. kTile: from tiles in shared memory; else, for rows too wide for
 // that, from where they lie, a block a row. kCenter: with mean [groups, d] and, for kDot, scale [n].
 template <class T, RowReduction kWhat, bool kCenter, bool kTile>
-__global__ void __launch_bounds__(kRowThreads)
+__global__ void __launch_bounds__(kRowThreads, kReduceBlocks)
     reduce_rows(const T* __restrict__ x, int64_t n, int64_t d, const int64_t* __restrict__ table,
                 int64_t rows_per_part, int tile_rows, int team, const double* __restrict__ inverse,
                 const double* __restrict__ mean, const double* __restrict__ scale, const double* __restrict__ w,

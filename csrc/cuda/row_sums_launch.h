@@ -17,6 +17,11 @@ constexpr int64_t kFewParts = 64;       // of a group: 8 warps add them soon eno
 
 inline int64_t divided_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Blocks that a multiprocessor has registers for, at least: told to the compiler, which else spills a few to reach the next
+// step of its own.
+constexpr int kReduceBlocks = 4;                                             // 64 registers a thread
+constexpr int add_rows_blocks(int columns) { return columns <= 2 ? 4 : 2; }  // 64 or 128
+
 struct RowPlan {
   bool wide;              // rows too wide for a tile are read from global memory: three times, not twice
   int tile_rows;          // rows of a tile

@@ -28,6 +28,7 @@ __device__ inline double centred_inverse_of(double square) {
 
 // The sum over the `lanes` (a power of two) neighbours that a lane belongs to; all lanes of the warp have to come.
 __device__ inline double sum_lanes(double v, int lanes) {
+#pragma unroll 1
   for (int with = lanes / 2; with; with /= 2) v += __shfl_xor_sync(0xffffffffu, v, with);
   return v;
 }
@@ -57,6 +58,7 @@ __device__ const T* load_tile(const T* __restrict__ from, int count, unsigned ch
   uint4* wide_to = reinterpret_cast<uint4*>(shared);
   T* to = reinterpret_cast<T*>(shared) + shift;
   const int begin = shift ? 1 : 0, end = (shift + count) / kWide;
+#pragma unroll 1
   for (int j = begin + thread; j < end; j += kAhead * kRowThreads) {
     uint4 v[kAhead] = {};
 #pragma unroll
@@ -94,6 +96,7 @@ __device__ inline void sum_rows(int rows, int64_t d, int team, double* sums, Ter
 __device__ inline double row_sum(const double* sums, int r, int team) {
   const int warps = team > 32 ? team / 32 : 1;
   double sum = sums[r * warps];
+#pragma unroll 1
   for (int k = 1; k < warps; ++k) sum += sums[r * warps + k];
   return sum;
 }
