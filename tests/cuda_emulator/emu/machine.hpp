@@ -116,6 +116,7 @@ struct Machine {
   const Launch* launch = nullptr;
   size_t shared_allowed = 0;  // static and dynamic bytes of a block
   std::string error;
+  bool cancelled = false;
   std::mt19937_64 random;
   char started = 0, finished = 0, grid_barrier = 0;  // their addresses stand for edges (thread sanitizer)
 };

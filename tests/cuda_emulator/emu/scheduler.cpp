@@ -28,8 +28,13 @@ std::string where(const Fiber* fiber, const std::source_location& location) {
   return text;
 }
 
+namespace {
+struct Cancelled {};  // thrown in the threads that are left when a launch has failed
+}  // namespace
+
 EMU_UNSEEN void to_main() {
   Fiber* fiber = machine.current;
+  const bool ended = fiber->state == State::Done;
   stats.switches++;
 #ifdef EMU_ASAN
   __sanitizer_start_switch_fiber(&fiber->fake_stack, machine.main_stack, machine.main_stack_bytes);
@@ -41,6 +46,7 @@ EMU_UNSEEN void to_main() {
 #ifdef EMU_ASAN
   __sanitizer_finish_switch_fiber(fiber->fake_stack, &machine.main_stack, &machine.main_stack_bytes);
 #endif
+  if (machine.cancelled && !ended) throw Cancelled();
 }
 
 EMU_UNSEEN static void to_fiber(Fiber* fiber) {
@@ -89,7 +95,8 @@ static void live_on() {
     Fiber* fiber = machine.current;
     EMU_ACQUIRE(&machine.started);
     try {
-      machine.launch->body(machine.launch->body_argument);
+      if (!machine.cancelled) machine.launch->body(machine.launch->body_argument);
+    } catch (const Cancelled&) {
     } catch (const std::exception& error) {
       note(error.what());
     }
@@ -214,14 +221,15 @@ static std::string deadlock() {
   return text;
 }
 
-// Threads that will never end keep their stacks: neither used again nor unmapped.
-static void abandon() {
-  static std::vector<std::unique_ptr<Fiber>> abandoned;
-  for (auto& fiber : machine.fibers) abandoned.push_back(std::move(fiber));
-  machine.fibers.clear();
-  machine.live.clear();
+// Ends the threads that are left, so that their stacks can be used again and what they did lies before what follows.
+static void cancel() {
+  machine.cancelled = true;
+  for (const auto& block : machine.live)
+    for (Fiber* fiber : block->threads)
+      if (fiber->state != State::Done) to_fiber(fiber);
+  machine.cancelled = false;
+  end_blocks();
   machine.ready.clear();
-  machine.idle.clear();
 }
 
 void run(const Launch& launch) {
@@ -252,12 +260,10 @@ void run(const Launch& launch) {
       take_turns();
       end_blocks();
     }
+    if (!machine.error.empty()) cancel();
   }
   EMU_ACQUIRE(&machine.finished);
-  EMU_QUIET;
-  if (machine.error.empty()) return;
-  abandon();
-  throw Error(machine.error);
+  if (!machine.error.empty()) throw Error(machine.error);
 }
 
 }  // namespace emu
