@@ -27,12 +27,14 @@ class Setting:
         data: folders that are searched for CIFAR-10 batches and ResNet-20 weights; none: synthetic inputs.
         cache: where embeddings of real images are kept between runs.
         progress: hears of slow preparations.
+        device: where the providers run: "cpu", "cuda" or "cuda:1". Inputs are made on the CPU.
     """
 
     quick: bool = False
     data: tuple[Path, ...] = ()
     cache: Path = Path.home() / ".cache" / "dq_fast" / "bench"
     progress: Progress = silent
+    device: str = "cpu"
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Case:
         make: the problem, for a setting; the same setting gives the same problem.
         ways: provider name -> way, in the order of the table.
         cold: whether caches are emptied before each run, as they are when the inputs come from elsewhere.
+        only: device that it is too large to be run without, "" for none.
     """
 
     name: str
@@ -83,3 +86,4 @@ class Case:
     make: Callable[[Setting], Problem]
     ways: Mapping[str, Way]
     cold: bool = True
+    only: str = ""

@@ -114,8 +114,8 @@ def replay(similarity: Similarity, picks: NDArray[np.int64], sizes: Sequence[int
 
 
 def as_array(x: Any) -> NDArray[Any]:
-    """A tensor or list as numpy."""
-    return x.numpy() if hasattr(x, "numpy") else np.asarray(x)
+    """A tensor, on whatever device, or a list as numpy."""
+    return x.cpu().numpy() if hasattr(x, "cpu") else np.asarray(x)
 
 
 def bin_sizes(n: int, n_bins: int) -> list[int]:

@@ -7,7 +7,6 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 import dq_fast
+from dq_fast.bench.timing import Timer, host_timer
 
 _COPY_NUMBERS = 1 << 26  # float32 numbers: 256 MB, far beyond the caches
 _MATMUL_SIDE = 2048
@@ -53,27 +53,24 @@ class Ceilings:
 
 def measure_ceilings(quick: bool = False) -> Ceilings:
     """With torch's number of threads."""
+    timer = host_timer(cold=False)
     numbers = _COPY_NUMBERS // (8 if quick else 1)
     side = _MATMUL_SIDE // (4 if quick else 1)
     source, target = torch.ones(numbers), torch.zeros(numbers)
-    copy = 2 * 4 * numbers / _best(lambda: target.copy_(source))
-    read = 4 * numbers / _best(lambda: source.sum())
+    copy = 2 * 4 * numbers / best_of(lambda: target.copy_(source), timer)
+    read = 4 * numbers / best_of(lambda: source.sum(), timer)
     rates = []
     for dtype in (torch.float32, torch.float64):
         a = torch.rand(side, side, dtype=dtype)
         out = torch.empty_like(a)
-        rates.append(2 * side**3 / _best(lambda a=a, out=out: torch.mm(a, a.T, out=out)))  # type: ignore[misc]
+        rates.append(2 * side**3 / best_of(lambda a=a, out=out: torch.mm(a, a.T, out=out), timer))  # type: ignore[misc]
     return Ceilings(copy, read, *rates)
 
 
-def _best(call: Callable[[], object]) -> float:
+def best_of(call: Callable[[], object], timer: Timer) -> float:
+    """The shortest of several tries, after one to warm up; seconds."""
     call()
-    times = []
-    for _ in range(_REPEATS):
-        begin = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begin)
-    return min(times)
+    return min(timer(call, 1) for _ in range(_REPEATS))
 
 
 def describe() -> dict[str, str]:

@@ -45,6 +45,17 @@ def submodlib_greedy(similarity: Tensor, budget: int, *, built: bool = False) ->
     return lambda: maximize(build())
 
 
+def triton_greedy(similarity: Tensor, budget: int, optimizer: str) -> Call:
+    """GraphCut on the matrix as it is, on a GPU; the kernel is compiled at the first call."""
+    from triton_submodular.functions import GraphCut  # type: ignore[import-not-found]
+
+    def call() -> Tensor:
+        picks: Tensor = GraphCut(similarity, metric=None).maximize(budget, optimizer)[0]
+        return picks
+
+    return call
+
+
 def _full(activations: Tensor, gradients: Tensor) -> Tensor:
     """Gradients [b, c, h, w], also where they are constant over the map."""
     if gradients.dim() == 4:

@@ -18,6 +18,7 @@ class Provider:
         package: the PyPI package it needs, "" for none.
         exact: computes in float64, or promises results as if it did; else float32 arithmetic is allowed for.
         part: does only part of what the case asks for (a yardstick), and is not a rival.
+        devices: where it runs.
     """
 
     name: str
@@ -25,13 +26,16 @@ class Provider:
     package: str = ""
     exact: bool = True
     part: bool = False
+    devices: tuple[str, ...] = ("cpu",)
 
-    def missing(self, op: str) -> str:
-        """Why it cannot answer cases of this op here, or "" if it can."""
+    def missing(self, op: str, device: str = "cpu") -> str:
+        """Why it cannot answer cases of this op on a device type here, or "" if it can."""
+        if device not in self.devices:
+            return f"does not run on {device}"
         if self.name.startswith("native"):
             from dq_fast import ops
 
-            backend = ops.backends()[op]["cpu"]
+            backend = ops.backends()[op][device]
             return "" if backend.serves == "native" else f"no native kernel: {backend.detail}"
         if not self.package or _version(self.package):
             return ""
@@ -54,24 +58,58 @@ def _version(package: str) -> str | None:
         return None
 
 
+_BOTH = ("cpu", "cuda")
 _ALL = (
-    Provider("native", "dq_fast as installed, method auto"),
-    Provider("native-gram", "dq_fast, method gram"),
-    Provider("native-lazy", "dq_fast, method lazy"),
-    Provider("native-naive", "dq_fast, method naive: a product with all rows for each pick"),
-    Provider("native-dispatch", "dq_fast through torch.ops, without the public function's checks"),
-    Provider("torch", "the ops' definitions in torch, float64: what serves without native code"),
-    Provider("torch-linear", "what a user would write: normalize, sum, matmul", exact=False),
+    Provider("native", "dq_fast as installed, method auto", devices=_BOTH),
+    Provider("native-gram", "dq_fast, method gram", devices=_BOTH),
+    Provider("native-lazy", "dq_fast, method lazy", devices=_BOTH),
+    Provider("native-naive", "dq_fast, method naive: a product with all rows for each pick", devices=_BOTH),
+    Provider("native-dispatch", "dq_fast through torch.ops, without the public function's checks", devices=_BOTH),
+    Provider("torch", "the ops' definitions in torch, float64: what serves without native code", devices=_BOTH),
+    Provider("torch-linear", "what a user would write: normalize, sum, matmul", exact=False, devices=_BOTH),
     Provider(
-        "torch-matrix", "forms the similarity matrices, one product a factor, and no more", exact=False, part=True
+        "torch-matrix",
+        "forms the similarity matrices, one product a factor, and no more",
+        exact=False,
+        part=True,
+        devices=_BOTH,
     ),
-    Provider("torch-gram", "what a user would write: similarity matrix, then a loop over its rows", exact=False),
-    Provider("torch-incremental", "what a user would write: a loop with one matrix-vector product a pick", exact=False),
-    Provider("torch-upsample", "what a user would write: upsample the map, average over patches", exact=False),
+    Provider(
+        "torch-gram",
+        "what a user would write: similarity matrix, then a loop over its rows",
+        exact=False,
+        devices=_BOTH,
+    ),
+    Provider(
+        "torch-batched", "what a user would write: the same for many groups at a time", exact=False, devices=_BOTH
+    ),
+    Provider(
+        "torch-incremental",
+        "what a user would write: a loop with one matrix-vector product a pick",
+        exact=False,
+        devices=_BOTH,
+    ),
+    Provider(
+        "torch-upsample", "what a user would write: upsample the map, average over patches", exact=False, devices=_BOTH
+    ),
     Provider("published", "the published dense algorithm, in numpy and float32", exact=False),
     Provider("apricot", "GraphCutSelection, lazy, on the given matrix", "apricot-select"),
     Provider("submodlib", "GraphCutFunction built from the matrix, then LazyGreedy", "submodlib-py", exact=False),
     Provider("submodlib-built", "LazyGreedy alone, the function built before", "submodlib-py", exact=False, part=True),
+    Provider(
+        "triton-submodular",
+        "GraphCut on the given matrix, LazyGreedy as a Triton kernel",
+        "triton-submodular",
+        exact=False,
+        devices=("cuda",),
+    ),
+    Provider(
+        "triton-submodular-naive",
+        "GraphCut on the given matrix, NaiveGreedy as a Triton kernel",
+        "triton-submodular",
+        exact=False,
+        devices=("cuda",),
+    ),
     Provider("torchcam", "GradCAMpp's weights and map, without its backward pass", "torchcam", exact=False),
     Provider("grad-cam", "GradCAMPlusPlus' weights and map, without its backward pass", "grad-cam", exact=False),
 )

@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 
 import torch
 
+from dq_fast.bench import device as devices
 from dq_fast.bench import peak
 from dq_fast.bench.case import Call, Case, CheckError, Problem, Setting
-from dq_fast.bench.machine import Ceilings, describe, measure_ceilings
+from dq_fast.bench.device import Device
+from dq_fast.bench.machine import Ceilings
 from dq_fast.bench.providers import PROVIDERS, Provider
 from dq_fast.bench.results import Row, add_ratios
 from dq_fast.bench.timing import QUICK, Effort, interleaved
@@ -75,17 +77,22 @@ def run(
     if threads is not None and threads < 1:
         raise InputError(f"threads must be at least 1, got {threads}")
     effort = effort or (QUICK if setting.quick else Effort())
-    found, about = Run(), describe()
+    on = devices.of(setting.device)
+    found, about = Run(), on.describe()
     with _threads(threads):
-        found.ceilings = measure_ceilings(setting.quick)
+        found.ceilings = on.ceilings(setting.quick)
         for case in cases:
-            chosen = [name for name in case.ways if not providers or name in providers]
-            if not chosen:
+            chosen = [
+                name
+                for name in case.ways
+                if on.name in PROVIDERS[name].devices and (not providers or name in providers)
+            ]
+            if not chosen or case.only not in ("", on.name):
                 continue
-            found.rows += _run_case(case, chosen, setting, effort, memory, progress)
+            found.rows += _run_case(case, chosen, setting, on, effort, memory, progress)
             _fill(found, about)
             after_case(found)
-        found.ceilings = found.ceilings.best(measure_ceilings(setting.quick))
+        found.ceilings = found.ceilings.best(on.ceilings(setting.quick))
     _fill(found, about)
     after_case(found)
     return found
@@ -102,7 +109,13 @@ def _threads(threads: int | None) -> Iterator[None]:
 
 
 def _run_case(
-    case: Case, names: list[str], setting: Setting, effort: Effort, memory: Memory | None, progress: Progress
+    case: Case,
+    names: list[str],
+    setting: Setting,
+    on: Device,
+    effort: Effort,
+    memory: Memory | None,
+    progress: Progress,
 ) -> list[Row]:
     steps, done = len(names) * (3 if memory else 2), 0
 
@@ -113,22 +126,30 @@ def _run_case(
 
     progress(case.name, 0, steps)
     problem = case.make(setting)
-    rows = {name: _row(case, PROVIDERS[name], problem, setting) for name in names}
+    problem.inputs = on.move(problem.inputs)
+    rows = {name: _row(case, PROVIDERS[name], problem, setting, on) for name in names}
     calls: dict[str, Call] = {}
     first: dict[str, float] = {}
     for name in names:
-        checked = _check(case, PROVIDERS[name], problem, rows[name])
+        checked = _check(case, PROVIDERS[name], problem, rows[name], on)
         if checked is not None:
             calls[name], first[name] = checked
         step()
-    for name, times in interleaved(calls, effort, cold=case.cold, first=first, done=step).items():
+    for name, times in interleaved(
+        calls, effort, cold=case.cold, first=first, timer=on.timer(case.cold), done=step
+    ).items():
         row = rows[name]
         row.median_s, row.q10_s, row.q90_s = times.median, times.quantile(0.1), times.quantile(0.9)
         row.runs, row.calls_a_run = len(times.seconds), times.calls
     timed = list(calls)
+    for name, call in calls.items() if memory else ():
+        rows[name].peak_bytes = on.peak(call)
     calls.clear()  # prepared copies of the inputs, before other processes need memory
     for name in timed if memory else []:
         assert memory is not None
+        if rows[name].peak_bytes is not None:
+            step()
+            continue
         try:
             rows[name].peak_bytes = memory(case.name, name, setting, torch.get_num_threads())
         except InputError as error:
@@ -140,9 +161,9 @@ def _run_case(
     return list(rows.values())
 
 
-def _row(case: Case, provider: Provider, problem: Problem, setting: Setting) -> Row:
+def _row(case: Case, provider: Provider, problem: Problem, setting: Setting, on: Device) -> Row:
     return Row(
-        case.name, provider.name, problem.n, problem.d, problem.groups, problem.dtype, torch.get_num_threads(), "cpu",
+        case.name, provider.name, problem.n, problem.d, problem.groups, problem.dtype, torch.get_num_threads(), on.name,
         problem.source, "cold" if case.cold else "warm",
         tolerance=problem.exact_tolerance if provider.exact else problem.single_tolerance,
         bytes_floor=problem.bytes_floor, flops_floor=problem.flops_floor if problem.bytes_floor else None,
@@ -150,9 +171,9 @@ def _row(case: Case, provider: Provider, problem: Problem, setting: Setting) -> 
     )  # fmt: skip
 
 
-def _check(case: Case, provider: Provider, problem: Problem, row: Row) -> tuple[Call, float] | None:
+def _check(case: Case, provider: Provider, problem: Problem, row: Row, on: Device) -> tuple[Call, float] | None:
     """The prepared call and its first time, if the provider is here and right; the row says so, or why not."""
-    missing = provider.missing(case.name.partition("/")[0])
+    missing = provider.missing(case.name.partition("/")[0], on.name)
     if missing:
         row.checked, row.note = "skipped", missing
         return None
@@ -162,6 +183,7 @@ def _check(case: Case, provider: Provider, problem: Problem, row: Row) -> tuple[
         call = case.ways[provider.name](problem.inputs)
         begin = time.perf_counter()
         result = call()
+        on.wait()
         seconds = time.perf_counter() - begin
         row.deviation = problem.judge(result)
     except CheckError as error:

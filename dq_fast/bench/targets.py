@@ -200,8 +200,8 @@ TARGETS: tuple[Target, ...] = (
 
 
 def judge(rows: Iterable[Row], targets: Iterable[Target] = TARGETS) -> list[Verdict]:
-    """Hold a run against the targets; rows of quick runs, whose inputs are smaller, say nothing about them."""
-    found = Found(row for row in rows if row.quick != "yes")
+    """Hold a run against the targets; rows of quick runs (smaller inputs) and of GPUs say nothing about them."""
+    found = Found(row for row in rows if row.quick != "yes" and row.device == "cpu")
     return [_verdict(target, target.measure(found)) for target in targets]
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dq_fast.bench.case import Call
 
@@ -17,6 +16,10 @@ SHORTEST_RUN = 2e-3  # s: calls shorter than this are timed several at a time, f
 # takes one thread: those of torch's sum go on spinning for some milliseconds, and would take a core from the next call.
 FLUSH_NUMBERS = 1 << 25
 SLOW = 5.0  # s: above this a call gets the fewest runs
+
+
+Timer = Callable[[Callable[[], object], int], float]
+"""From a call and how often it is made to the seconds of one; it empties the caches before where that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ def interleaved(
     *,
     cold: bool,
     first: Mapping[str, float],
+    timer: Timer | None = None,
     done: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Times]:
     """Time the calls in turn, A B C A B C, garbage collection off, warmed up.
@@ -75,12 +79,13 @@ def interleaved(
         effort: how many runs.
         cold: read a large buffer before each run, so that no call finds its inputs in the caches.
         first: seconds that this took; calls that took longer than SLOW are not warmed up once more.
+        timer: measures; None: the host's clock.
         done: hears the name of each call that has all its runs.
 
     A call with fewer runs than others takes part in rounds spread over the whole time.
     """
-    buffer = np.ones(FLUSH_NUMBERS, dtype=np.float32) if cold else None
-    single = {name: first[name] if first[name] > SLOW else _run(call, 1, buffer) for name, call in calls.items()}
+    timer = timer or host_timer(cold)
+    single = {name: first[name] if first[name] > SLOW else timer(call, 1) for name, call in calls.items()}
     runs = {name: _runs(seconds, effort) for name, seconds in single.items()}
     repeats = {name: 1 if cold else max(1, int(SHORTEST_RUN / max(s, 1e-9))) for name, s in single.items()}
     rounds = max(runs.values(), default=0)
@@ -93,7 +98,7 @@ def interleaved(
             for name, call in calls.items():
                 # run number r of R falls into round floor(r * rounds / R)
                 if len(found[name]) < runs[name] and len(found[name]) * rounds <= k * runs[name]:
-                    found[name].append(_run(call, repeats[name], buffer))
+                    found[name].append(timer(call, repeats[name]))
                     if len(found[name]) == runs[name]:
                         done(name)
     finally:
@@ -108,10 +113,16 @@ def _runs(seconds: float, effort: Effort) -> int:
     return int(np.clip(effort.seconds / max(seconds, SHORTEST_RUN), effort.fewest, effort.most))
 
 
-def _run(call: Call, repeats: int, buffer: NDArray[np.float32] | None) -> float:
-    if buffer is not None:
-        float(buffer.sum())
-    begin = time.perf_counter()
-    for _ in range(repeats):
-        call()
-    return (time.perf_counter() - begin) / repeats
+def host_timer(cold: bool) -> Timer:
+    """Seconds a call by this machine's clock; `cold`: a large buffer is read before, see FLUSH_NUMBERS."""
+    buffer = np.ones(FLUSH_NUMBERS, dtype=np.float32) if cold else None
+
+    def timed(call: Callable[[], object], repeats: int) -> float:
+        if buffer is not None:
+            float(buffer.sum())
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        return (time.perf_counter() - begin) / repeats
+
+    return timed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -33,20 +34,39 @@ def similarity_into(rows: list[Tensor], out: Tensor, spare: Tensor) -> Tensor:
     return out.mul_(0.5).add_(0.5)
 
 
+def picked_rows(gain: Tensor, size: int, similarities: Callable[[Tensor], Tensor]) -> Tensor:
+    """Rows of the largest gain, one after the other: int64 [size]; `gain` is used up.
+
+    Each pick's similarities, from a row number int64 [1] to [n], are taken off the gains twice. Row numbers stay on the
+    device, so that a GPU is never waited for.
+    """
+    picked = torch.empty(size, dtype=torch.int64, device=gain.device)
+    for k in range(size):
+        row = picked[k : k + 1]
+        torch.argmax(gain, 0, keepdim=True, out=row)
+        gain.sub_(similarities(row), alpha=2)
+        gain.index_fill_(0, row, -torch.inf)
+    return picked
+
+
 def matrix_bins(s: Tensor, sizes: list[int]) -> list[int]:
     """Bins from a similarity matrix: float64 gains, the matrix' rows as they are."""
     sums = s.sum(0, dtype=torch.float64)
-    left = torch.ones(len(s), dtype=torch.bool)
+    left = torch.ones(len(s), dtype=torch.bool, device=s.device)
     ranking: list[int] = []
     for size in sizes:
         gain = torch.where(left, sums, -torch.inf)
-        picked = []
-        for _ in range(size):
-            row = int(gain.argmax())
-            picked.append(row)
-            gain.sub_(s[row], alpha=2)
-            gain[row] = -torch.inf
-        rows = torch.tensor(picked, dtype=torch.int64)
+        if s.is_cuda:
+            rows = picked_rows(gain, size, lambda row: s.index_select(0, row)[0])
+            picked = rows.tolist()
+        else:
+            picked = []
+            for _ in range(size):
+                row = int(gain.argmax())
+                picked.append(row)
+                gain.sub_(s[row], alpha=2)
+                gain[row] = -torch.inf
+            rows = torch.tensor(picked, dtype=torch.int64, device=s.device)
         left[rows] = False
         sums = sums - s[rows].sum(0, dtype=torch.float64)
         ranking += picked
@@ -65,31 +85,73 @@ def gram_bins(factors: list[Tensor], bounds: list[int], sizes: list[list[int]]) 
     return torch.tensor(ranking)
 
 
+def batched_bins(factors: list[Tensor], group_rows: int, sizes: list[int], batch: int = 250) -> Tensor:
+    """Bins of many groups of equal length, `batch` of them at a time: every step picks a row of each."""
+    rows = [F.normalize(x, dim=1).unflatten(0, (-1, group_rows)) for x in factors]
+    found = []
+    for begin in range(0, len(rows[0]), batch):
+        mine = [x[begin : begin + batch] for x in rows]
+        s = torch.bmm(mine[0], mine[0].mT)
+        for x in mine[1:]:
+            s.mul_(torch.bmm(x, x.mT))
+        s.mul_(0.5).add_(0.5)
+        each = torch.arange(len(s), device=s.device)
+        sums, left = s.sum(1, dtype=torch.float64), torch.ones(s.shape[:2], dtype=torch.bool, device=s.device)
+        for size in sizes:
+            gain, lost = torch.where(left, sums, -torch.inf), torch.zeros_like(sums)
+            for _ in range(size):
+                row = gain.argmax(1)
+                picks = s[each, row]
+                gain.sub_(picks, alpha=2)
+                gain.scatter_(1, row[:, None], -torch.inf)
+                lost += picks
+                left.scatter_(1, row[:, None], False)
+                found.append(row + (begin + each) * group_rows)
+            sums = sums - lost
+        found[-group_rows:] = [torch.stack(found[-group_rows:], 1).flatten()]
+    return torch.cat(found)
+
+
 def incremental_bins(factors: list[Tensor], bounds: list[int], sizes: list[list[int]]) -> Tensor:
     """Bins of every group without a matrix: gains in float64, one matrix-vector product a factor and pick."""
     rows = [F.normalize(x, dim=1) for x in factors]
     ranking: list[int] = []
     for i, j, bins in zip(bounds, bounds[1:], sizes):  # noqa: B905
         mine = [x[i:j] for x in rows]
-        left = torch.ones(j - i, dtype=torch.bool)
+        left = torch.ones(j - i, dtype=torch.bool, device=rows[0].device)
         sums = 0.5 * (j - i) + 0.5 * _sums(mine)
         for size in bins:
             gain = torch.where(left, sums, -torch.inf)
-            picked, lost = [], torch.zeros_like(sums)
-            for _ in range(size):
-                row = int(gain.argmax())
-                picked.append(row)
-                s = mine[0] @ mine[0][row]
+            lost = torch.zeros_like(sums)
+
+            def similarities(row: Tensor | int, mine: list[Tensor] = mine, lost: Tensor = lost) -> Tensor:
+                s = mine[0] @ _row(mine[0], row)
                 for x in mine[1:]:
-                    s = s * (x @ x[row])
+                    s = s * (x @ _row(x, row))
                 s = 0.5 + 0.5 * s
                 lost += s
-                gain.sub_(s, alpha=2)
-                gain[row] = -torch.inf
-            left[torch.tensor(picked, dtype=torch.int64)] = False
+                return s
+
+            if gain.is_cuda:
+                chosen = picked_rows(gain, size, similarities)
+                picked = chosen.tolist()
+            else:
+                picked = []
+                for _ in range(size):
+                    row = int(gain.argmax())
+                    picked.append(row)
+                    gain.sub_(similarities(row), alpha=2)
+                    gain[row] = -torch.inf
+                chosen = torch.tensor(picked, dtype=torch.int64, device=gain.device)
+            left[chosen] = False
             sums = sums - lost
             ranking += [i + row for row in picked]
     return torch.tensor(ranking)
+
+
+def _row(x: Tensor, row: Tensor | int) -> Tensor:
+    """Row of x [n, d] by its number, or by an int64 tensor [1] without a look at it."""
+    return x[row] if isinstance(row, int) else x.index_select(0, row)[0]
 
 
 def _sums(rows: list[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -55,6 +55,10 @@ class Rows:
     def bytes(self) -> int:
         """Of the factors."""
         return sum(x.numel() * x.element_size() for x in self.factors)
+
+    def to(self, device: torch.device) -> Rows:
+        """The factors on a device; the offsets stay on the host."""
+        return replace(self, factors=[x.to(device) for x in self.factors])
 
 
 def row_sums(p: Rows) -> Call:
@@ -112,8 +116,8 @@ class Matrices:
         self.bounds = p.bounds
         self.rows = [torch.nn.functional.normalize(x, dim=1) for x in p.factors]
         largest = max(j - i for i, j in pairwise(self.bounds))
-        self.out = torch.empty(largest * largest)
-        self.spare = torch.empty(largest * largest if len(self.rows) > 1 else 0)
+        self.out = self.rows[0].new_empty(largest * largest)
+        self.spare = self.rows[0].new_empty(largest * largest if len(self.rows) > 1 else 0)
 
     def __call__(self) -> list[Tensor]:
         """First row of each matrix, by which it is checked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ turn, so that a busy machine slows all of them, but quiet figures are better one
   dq-fast bench --quick                                    small inputs, a minute or two: does everything work?
   dq-fast bench --case cosine_row_sums                     cases whose names begin so
   dq-fast bench --data DIR --csv results.csv --plots DIR   the whole of it, on real CIFAR-10 embeddings
+  dq-fast bench --device cuda                              on a GPU: what runs there, timed by CUDA events
 """
 
 
@@ -47,6 +48,8 @@ def register(verbs: Any) -> None:
     what.add_argument("--quick", action="store_true", help="small inputs, few runs; to try, not to report")
     what.add_argument("--no-memory", action="store_true", help="leave out peak memory, a process for each provider")
     what.add_argument("--threads", type=positive, metavar="N", help="threads (default: what torch takes)")
+    what.add_argument("--device", default="cpu", metavar="DEVICE", help="cpu, cuda or cuda:N (default: cpu)")
+    what.add_argument("--seconds", type=float, metavar="S", help="running time of each provider, roughly (default: 5)")
     data = verb.add_argument_group("inputs")
     data.add_argument(
         "--data",
@@ -74,6 +77,8 @@ def run(parsed: argparse.Namespace) -> int:
     from dq_fast import bench
     from dq_fast.bench import plots, targets
     from dq_fast.bench.inputs import default_cache
+    from dq_fast.bench.timing import QUICK, Effort
+    from dq_fast.errors import InputError
     from dq_fast.files import atomic_write
 
     if parsed.list:
@@ -82,6 +87,9 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.plots:
         plots.require()
     cases = bench.select(parsed.case)
+    if parsed.seconds is not None and not parsed.seconds > 0:
+        raise InputError(f"--seconds must be positive, got {parsed.seconds}")
+    effort = None if parsed.seconds is None else replace(QUICK if parsed.quick else Effort(), seconds=parsed.seconds)
     for path in (parsed.csv, parsed.targets):
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,12 +99,15 @@ def run(parsed: argparse.Namespace) -> int:
             bench.write_csv(parsed.csv, found.rows)
 
     with progress_bars(parsed.quiet) as progress:
-        setting = bench.Setting(parsed.quick, tuple(parsed.data), parsed.cache or default_cache(), progress)
+        setting = bench.Setting(
+            parsed.quick, tuple(parsed.data), parsed.cache or default_cache(), progress, parsed.device
+        )
         found = bench.run(
             cases,
             setting,
             providers=parsed.provider,
             threads=parsed.threads,
+            effort=effort,
             progress=progress,
             after_case=save,
             **({"memory": None} if parsed.no_memory else {}),
@@ -120,17 +131,18 @@ def run(parsed: argparse.Namespace) -> int:
 def _list(parsed: argparse.Namespace) -> None:
     from dq_fast import bench
 
+    device = parsed.device.partition(":")[0]
     cases: list[dict[str, Any]] = [
         {
             "case": case.name,
             "about": case.about,
-            "providers": [p for p in case.ways if not bench.PROVIDERS[p].missing(case.name.partition("/")[0])],
-            "missing": [p for p in case.ways if bench.PROVIDERS[p].missing(case.name.partition("/")[0])],
+            "providers": [p for p in case.ways if not bench.PROVIDERS[p].missing(case.name.partition("/")[0], device)],
+            "missing": [p for p in case.ways if bench.PROVIDERS[p].missing(case.name.partition("/")[0], device)],
         }
         for case in bench.select(parsed.case)
     ]
     providers = [
-        {"provider": p.name, "about": p.about, "missing": p.missing("cosine_row_sums")}
+        {"provider": p.name, "about": p.about, "missing": p.missing("cosine_row_sums", device)}
         for p in bench.PROVIDERS.values()
     ]
 

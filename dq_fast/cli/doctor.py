@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 import dq_fast
+from dq_fast.cli import cuda
 from dq_fast.cli.console import HelpFormatter, add_output_options, emit, table
 
 _OPTIONAL = {
@@ -45,12 +46,18 @@ def _version(package: str) -> str | None:
         return None
 
 
+def _gpu(gpu: cuda.Gpu) -> str:
+    major, minor = gpu.capability
+    return f"{gpu.name} (compute capability {major}.{minor}, {gpu.memory_bytes / (1 << 30):.0f} GiB)"
+
+
 def run(parsed: argparse.Namespace) -> None:
     """Collect and print."""
     import torch
 
     from dq_fast import ops
 
+    here = cuda.gather()
     result: dict[str, Any] = {
         "dq_fast": dq_fast.__version__,
         "python": platform.python_version(),
@@ -58,7 +65,8 @@ def run(parsed: argparse.Namespace) -> None:
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "torch_cuda": torch.version.cuda,
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "gpus": [gpu.name for gpu in here.gpus],
+        "cuda": {**asdict(here), "missing": here.missing},
         "packages": {name: _version(name) for name in (*_REQUIRED, *_OPTIONAL)},
         "backends": [asdict(row) for of_op in ops.backends().values() for row in of_op.values()],
     }
@@ -69,7 +77,9 @@ def run(parsed: argparse.Namespace) -> None:
         about.add_row("python", f"{result['python']} on {result['machine']}, {result['cores']} cores")
         about.add_row("torch", f"{result['packages']['torch']}, {result['torch_threads']} threads")
         about.add_row("CUDA of torch", result["torch_cuda"] or "none: a CPU build")
-        about.add_row("GPUs", ", ".join(result["gpus"]) or "none found")
+        about.add_row("CUDA driver", here.driver or "none found")
+        about.add_row("CUDA kernels", here.module or here.module_reason)
+        about.add_row("GPUs", ", ".join(map(_gpu, here.gpus)) or "none found")
         for name in _REQUIRED[1:]:
             about.add_row(name, result["packages"][name])
         for name, purpose in _OPTIONAL.items():
@@ -79,5 +89,9 @@ def run(parsed: argparse.Namespace) -> None:
         for row in result["backends"]:
             served.add_row(row["op"], row["device"], row["serves"], row["detail"])
         console.print(served)
+        for text in here.missing:
+            console.print(f"missing for CUDA: {text}", markup=False, highlight=False)
+        if not here.missing:
+            console.print("nothing is missing for CUDA")
 
     emit(parsed, result, show)

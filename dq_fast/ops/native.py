@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from functools import cache
 from types import ModuleType
 
@@ -16,6 +17,10 @@ INVALID = -2
 """What a native function returns, instead of a row, for offsets or sizes that it refuses: csrc/kernels.h, kInvalid."""
 
 DISABLE = "DQ_FAST_DISABLE_NATIVE"
+
+_OTHER_CUDA = (
+    "this torch runs CUDA {0}: build dq_fast with the nvcc of the same major release, or install torch for the other"
+)
 
 
 @cache
@@ -36,11 +41,27 @@ def find(device: str) -> tuple[ModuleType | None, str]:
             return None, f"{name} could not be loaded: {error}"
         return None, f"{name} was not built; `pip install -v .` shows why"
     except (ImportError, OSError) as error:  # built for another Python, or a shared library is missing
-        return None, f"{name} could not be loaded: {error}"
+        return None, f"{name} could not be loaded: {error}{_runtime_hint(str(error))}"
     built = getattr(module, "interface", None)
     if built != INTERFACE[device]:
         return None, f"{name} has interface {built}, this package needs {INTERFACE[device]}; reinstall dq_fast"
-    return module, str(getattr(module, "built_with", "native"))
+    built_with = str(getattr(module, "built_with", "native"))
+    if device == "cuda" and _major(built_with) != _major(str(torch.version.cuda)):
+        return None, f"{name} was built with {built_with}, {_OTHER_CUDA.format(torch.version.cuda)}"
+    return module, built_with
+
+
+def _major(release: str) -> str:
+    """The first number of "CUDA 13.0" or "13.0"."""
+    return release.removeprefix("CUDA ").partition(".")[0]
+
+
+def _runtime_hint(error: str) -> str:
+    """More words where the CUDA runtime of another major release is what could not be found."""
+    wanted = re.search(r"libcudart\.so\.(\d+)", error)
+    if wanted is None or wanted[1] == _major(str(torch.version.cuda)):
+        return ""
+    return f"; it was built with CUDA {wanted[1]}, {_OTHER_CUDA.format(torch.version.cuda)}"
 
 
 def module(device: str) -> ModuleType:

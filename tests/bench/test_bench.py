@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dq_fast.bench import CASES, COLUMNS, PROVIDERS, Case, CheckError, Problem, Row, Setting, judge, read_csv, run
-from dq_fast.bench import runner as runner_module
+from dq_fast.bench import device as device_module
 from dq_fast.bench.dense import dense_bins
 from dq_fast.bench.inputs import mixture, outer
 from dq_fast.bench.judge import RankingJudge, given_similarity, relative_error, replay, shifted_similarity
@@ -30,7 +30,7 @@ N, BINS = 12, [4, 4, 4]
 @pytest.fixture(autouse=True)
 def _same_ceilings(monkeypatch):
     """No measuring of the machine in every test."""
-    monkeypatch.setattr(runner_module, "measure_ceilings", lambda quick: Ceilings(1e9, 2e9, 1e10, 5e9))
+    monkeypatch.setattr(device_module, "measure_ceilings", lambda quick: Ceilings(1e9, 2e9, 1e10, 5e9))
 
 
 def greedy_by_hand(s: np.ndarray, sizes: list[int]) -> tuple[list[int], list[float]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dq_fast.bench import CASES, PROVIDERS, read_csv
-from dq_fast.bench import runner as runner_module
+from dq_fast.bench import device as device_module
 from dq_fast.bench.case import Case
 from dq_fast.bench.machine import Ceilings
 from dq_fast.cli import bench as verb
@@ -26,7 +26,7 @@ def call(*arguments: str) -> int:
 
 @pytest.fixture(autouse=True)
 def _same_ceilings(monkeypatch):
-    monkeypatch.setattr(runner_module, "measure_ceilings", lambda quick: Ceilings(1e9, 2e9, 1e10, 5e9))
+    monkeypatch.setattr(device_module, "measure_ceilings", lambda quick: Ceilings(1e9, 2e9, 1e10, 5e9))
 
 
 def test_a_run_writes_what_it_is_asked_for(tmp_path, capsys):

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from dq_fast.bench import ways
+from dq_fast.bench import torch_forms, ways
 from dq_fast.bench.case import Call, Case, CheckError, Problem, Setting, Way
 from dq_fast.bench.dense import dense_bins
-from dq_fast.bench.inputs import cifar10, isotropic, mixture, outer
+from dq_fast.bench.inputs import CLASSES, cifar10, isotropic, mixture, outer
 from dq_fast.bench.judge import RankingJudge, as_array, replay, shifted_similarity
 
 N_BINS = 10
 _ISOTROPIC, _QUICK_ISOTROPIC = (5000, 256), (400, 32)
 _GROWTH, _GROWTH_WIDTH = (1250, 2500, 5000, 10000), 512
 _QUICK_SHARE = 25  # of the rows, one is taken
+_IMAGENET, _QUICK_IMAGENET = (1000, 1300), (12, 65)  # groups, rows of each
+_SAMPLED = 8  # groups of these that are replayed
 
 
 class _Judge:
@@ -77,6 +79,47 @@ def _growth(setting: Setting, n: int) -> Problem:
     )
 
 
+class _SampledJudge:
+    """Some of many groups of equal length, as _Judge has it; of the others, that each row is picked once."""
+
+    def __init__(self, inputs: ways.Rows) -> None:
+        bounds = inputs.bounds
+        self.rows, self.inputs = bounds[1], inputs
+        chosen = np.unique(np.linspace(0, len(bounds) - 2, _SAMPLED).astype(int))
+        self.sampled = {int(g): _Judge(self._group(int(g))) for g in chosen}
+
+    def _group(self, g: int) -> ways.Rows:
+        mine = slice(g * self.rows, (g + 1) * self.rows)
+        return ways.Rows([x[mine] for x in self.inputs.factors], torch.tensor([0, self.rows]), self.inputs.n_bins)
+
+    def __call__(self, result: Any) -> float:
+        if isinstance(result, list):  # of torch-matrix
+            return max(judge([result[g]]) for g, judge in self.sampled.items())
+        parts = [as_array(x) for x in result] if isinstance(result, tuple) else [as_array(result)]
+        groups = parts[0].reshape(-1, self.rows) - np.arange(len(self.inputs.bounds) - 1)[:, None] * self.rows
+        if not (np.sort(groups, 1) == np.arange(self.rows)).all():
+            raise CheckError("a group's ranking does not name each of its rows once")
+        worst = 0.0
+        for g, judge in self.sampled.items():
+            mine = [groups[g], *(x[g * self.rows : (g + 1) * self.rows] for x in parts[1:])]
+            worst = max(worst, judge(tuple(mine) if len(mine) > 1 else torch.from_numpy(mine[0])))
+        return worst
+
+
+def _imagenet(setting: Setting) -> Problem:
+    groups, rows = _QUICK_IMAGENET if setting.quick else _IMAGENET
+    parts = [mixture(rows, _GROWTH_WIDTH, seed=g, label=g % CLASSES) for g in range(groups)]
+    b, h = (torch.cat(x) for x in zip(*parts))  # noqa: B905
+    inputs = ways.Rows([b, h], torch.arange(groups + 1) * rows, N_BINS)
+    problem = _problem(inputs, "synthetic mixture")
+    problem.judge = _SampledJudge(inputs)
+    return problem
+
+
+def _batched(p: ways.Rows) -> Call:
+    return lambda: torch_forms.batched_bins(p.factors, p.bounds[1], p.sizes[0])
+
+
 def _published(p: ways.Rows) -> Call:
     gradients = outer(*p.factors).numpy()
     return lambda: dense_bins(gradients, p.n_bins)
@@ -130,5 +173,12 @@ CASES = [
             {"native": _NATIVE["native"], **_TORCH, **_LOOP},
         )
         for n in _GROWTH
+    ),
+    Case(
+        "graph_cut_bins/imagenet-1000x1300",
+        "made-up groups as many and as long as ImageNet-1K's classes, ten bins, factors 10 and 513",
+        _imagenet,
+        {"native": _NATIVE["native"], **_MATRIX, "torch-batched": _batched},
+        only="cuda",
     ),
 ]

@@ -15,7 +15,7 @@ from dq_fast.bench import ways
 from dq_fast.bench.case import Call, Case, Problem, Setting, Way
 from dq_fast.bench.inputs import cifar10, isotropic, mixture, outer
 from dq_fast.bench.judge import RankingJudge, given_similarity, shifted_similarity
-from dq_fast.bench.packages import apricot_greedy, submodlib_greedy
+from dq_fast.bench.packages import apricot_greedy, submodlib_greedy, triton_greedy
 from dq_fast.bench.torch_forms import matrix_bins
 from dq_fast.ops import registry
 
@@ -50,6 +50,10 @@ class _Given:
 
     similarity: Tensor
     budget: int
+
+    def to(self, device: torch.device) -> _Given:
+        """On a device."""
+        return _Given(self.similarity.to(device), self.budget)
 
 
 def _given(setting: Setting) -> Problem:
@@ -113,6 +117,8 @@ CASES = [
             "apricot": lambda p: apricot_greedy(p.similarity, p.budget),
             "submodlib": lambda p: submodlib_greedy(p.similarity, p.budget),
             "submodlib-built": lambda p: submodlib_greedy(p.similarity, p.budget, built=True),
+            "triton-submodular": lambda p: triton_greedy(p.similarity, p.budget, "LazyGreedyTriton"),
+            "triton-submodular-naive": lambda p: triton_greedy(p.similarity, p.budget, "NaiveGreedyTriton"),
         },
     ),
     _case(

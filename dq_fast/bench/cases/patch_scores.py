@@ -31,6 +31,10 @@ class _Maps:
     gradients: Tensor
     variant: str
 
+    def to(self, device: torch.device) -> _Maps:
+        """On a device."""
+        return _Maps(self.activations.to(device), self.gradients.to(device), self.variant)
+
 
 def _scores(a: Tensor, g: Tensor, variant: str) -> Array:
     """GradCAM++ by its formula in float64, image by image: the map upsampled to pixels, averaged over patches."""
