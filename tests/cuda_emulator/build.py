@@ -174,11 +174,15 @@ def compiled(source: Path, flags: Sequence[str], include: Sequence[Path]) -> Pat
     return path
 
 
+def jobs() -> int:
+    """How many compilers run at a time."""
+    return int(os.environ.get(JOBS) or min(4, os.cpu_count() or 1))
+
+
 def linked(sources: Sequence[Path], kind: str, include: Sequence[Path], name: str) -> Path:
     """A shared library (a name in .so) or a program of some sources, built for one of SANITIZERS."""
     flags = [*FLAGS, *SANITIZERS[kind]]
-    jobs = int(os.environ.get(JOBS) or min(4, os.cpu_count() or 1))
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(jobs()) as pool:
         objects = list(pool.map(lambda source: compiled(source, flags, include), sources))
     key = _hash(_identity(), name, kind, *(at.name for at in objects))
     home = folder() / f"{kind}-{key}"  # a folder of its own: the module's file must have the module's name

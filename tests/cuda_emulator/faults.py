@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-ANY = r"wrong values|error:|Sanitizer|runtime error|signal"
+ANY = r"wrong values|does not hold|error:|Sanitizer|runtime error|signal"
 OUT_OF_BOUNDS = r"AddressSanitizer: (heap-buffer-overflow|use-after-poison|unknown-crash)|error:|signal"
 RACE = r"ThreadSanitizer: data race"
 

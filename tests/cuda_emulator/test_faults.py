@@ -69,7 +69,7 @@ def outcomes(tmp_path_factory):
 
 def _run(column: str, work: Path) -> dict[str, tuple[int, str]]:
     wanted = [fault for fault in FAULTS if column in fault.columns]
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(build.jobs()) as pool:
         places = list(pool.map(lambda fault: built(fault, column), wanted))
     results = {}
     jobs = []
