@@ -28,7 +28,7 @@ forward = pytest.mark.parametrize("emulated", ["forward"], indirect=True)
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Few candidates, so that small groups have rows outside of a block; and bursts that end."""
-    monkeypatch.setattr(blocks, "BLOCK", 24)
+    monkeypatch.setattr(blocks, "BLOCK", 30)
     monkeypatch.setattr(blocks, "FEW_PICKS", 3)
     monkeypatch.setattr(blocks, "LONGEST_BURST", 12)
 
@@ -59,10 +59,17 @@ def test_bins_of_hard_inputs(emulated, name, method):
     assert bool(emulated.launched(kernel)) == (offsets[-1] > 0)
 
 
-@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("name", [name for name in HARD if HARD[name][1][-1] <= 120])
 def test_blocks_with_rows_outside(emulated, small_blocks, name):
     factors, offsets = HARD[name]
     check_bins(factors, offsets, 3, "lazy", **SETTINGS[emulated.order])
+
+
+@forward
+@pytest.mark.parametrize("name", [name for name in HARD if HARD[name][1][-1] > 120])
+def test_blocks_with_more_rows_outside_plain_only(emulated, small_blocks, name):
+    factors, offsets = HARD[name]
+    check_bins(factors, offsets, 3, "lazy", **SETTINGS["random" if len(factors) == 1 else "forward"])
 
 
 @forward
@@ -120,15 +127,15 @@ def test_ties_by_hundreds(emulated, monkeypatch, kind):
 
 
 @forward
-@pytest.mark.parametrize("center", [False, True])
-def test_large_groups(emulated, monkeypatch, center):
-    """Several chunks of gains, rows of more pieces than threads have at once, blocks of hundreds of candidates."""
+@pytest.mark.parametrize("method", ["lazy", "gram"])
+def test_large_groups_plain_only(emulated, monkeypatch, method):
+    """Several chunks of gains, blocks of hundreds of candidates; and few blocks, each with a few dozen picks."""
     monkeypatch.setattr(blocks, "BLOCK", 301)
     b, h = gradient_like(1100, 10, 24, 7)
-    for method in ("lazy", "gram"):
-        check_bins([b, h], [0, 1100], 6, method, 1.0, True, center)
-    blocks_launched = emulated.launched("pick_block")
-    assert 6 <= blocks_launched < 1100 / 8, "bounds exclude nearly nothing"
+    check_bins([b, h], [0, 1100], 6, method)
+    if method == "lazy":
+        assert 6 <= emulated.launched("pick_block") <= 30, emulated.launches()
+        assert emulated.launched("pick_winner") <= 60, emulated.launches()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -241,7 +248,7 @@ def test_other_backends_agree(emulated, small_blocks, method):
 @forward
 @pytest.mark.parametrize("method", METHODS)
 def test_progress_counts_every_row(emulated, small_blocks, monkeypatch, method):
-    monkeypatch.setattr("time.monotonic", itertools.count().__next__)  # every word gets through
+    monkeypatch.setattr("time.monotonic", itertools.count(1).__next__)  # every word gets through
     monkeypatch.setattr(graph_cut_torch, "GRAM_NUMBERS", 13_000)
     factors, offsets = HARD["two factors"]
     calls = []
