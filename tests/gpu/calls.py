@@ -19,6 +19,10 @@ def _row_sums(x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _factor_sums(b: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    return (ops.cosine_row_sums((b, h)),)
+
+
+def _group_sums(b: Tensor, h: Tensor) -> tuple[Tensor, ...]:
     return (ops.cosine_row_sums((b, h), offsets=[0, 100, 300]),)
 
 
@@ -54,7 +58,8 @@ def _matrix(seed: int) -> Tensor:
 
 CALLS: dict[str, tuple[Op, Callable[[int], tuple[Tensor, ...]]]] = {
     "row sums": (_row_sums, lambda seed: (clustered(700, 33, 5, seed),)),
-    "row sums, two factors, two groups": (_factor_sums, lambda seed: gradient_like(300, 10, 24, seed)),
+    "row sums, two factors": (_factor_sums, lambda seed: gradient_like(300, 10, 24, seed)),
+    "row sums, two factors, two groups": (_group_sums, lambda seed: gradient_like(300, 10, 24, seed)),
     "bins": (_bins, lambda seed: (clustered(200, 16, 6, seed),)),
     "bins, lazy": (_lazy, lambda seed: (clustered(600, 16, 6, seed),)),
     "greedy, two factors": (_greedy, lambda seed: gradient_like(300, 10, 24, seed)),
