@@ -21,23 +21,24 @@ class Tensors:
     """The memory of the CPU tensors that are alive."""
 
     def __init__(self) -> None:
-        self._older: list[weakref.ref[torch.Tensor]] = []
+        self._known: list[weakref.ref[torch.Tensor]] = []
 
     @contextmanager
     def watched(self) -> Iterator[Tensors]:
-        """Sets the objects that exist now apart, so that each look goes through the newer ones only."""
-        self._older = [weakref.ref(x) for x in _tensors(gc.get_objects())]
-        gc.freeze()
+        """Between looks the collector's objects are set apart, so that each look goes through newer ones only."""
         try:
             yield self
         finally:
             gc.unfreeze()
-            self._older = []
+            self._known = []
 
     def ranges(self) -> list[tuple[int, int]]:
         """Addresses and bytes."""
-        older = [x for x in (ref() for ref in self._older) if x is not None]
-        return [extent(x) for x in [*older, *_tensors(gc.get_objects())] if x.numel()]
+        self._known += [weakref.ref(x) for x in _tensors(gc.get_objects())]
+        gc.freeze()
+        self._known = [ref for ref in self._known if ref() is not None]
+        alive = [x for x in (ref() for ref in self._known) if x is not None]
+        return [extent(x) for x in alive if x.numel()]
 
 
 def _tensors(objects: Sequence[object]) -> list[torch.Tensor]:

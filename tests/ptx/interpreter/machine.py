@@ -89,13 +89,19 @@ class Machine:
         self.addresses |= {name: offset for name, (offset, _) in kernel.parameters.items()}
         ranges = [(array.ctypes.data, array.nbytes) for array in self._variables.values()]
         self.global_ = GlobalMemory([*ranges, *self.ranges()])
-        self.registers = {
-            name: np.zeros(total, bool) if t == "pred" else np.full(total, -1, np.int64).astype(UNSIGNED[size_of(t)])
-            for name, t in kernel.registers.items()
-        }
+        self._set_registers(total)
         self._set_threads(total, workspace)
         self.copies: list = []  # asynchronous copies under way
         self.committed = np.zeros(total, np.int64)
+
+    def _set_registers(self, total: int) -> None:
+        """False, and all bits set: NaN, or -1."""
+        self.registers: dict[str, Array] = {}
+        for type_ in set(self.kernel.registers.values()):
+            names = [name for name, t in self.kernel.registers.items() if t == type_]
+            dtype = np.dtype(bool) if type_ == "pred" else UNSIGNED[size_of(type_)]
+            fill = 0 if type_ == "pred" else np.iinfo(dtype).max
+            self.registers |= zip(names, np.full((len(names), total), fill, dtype), strict=True)
 
     def _set_threads(self, total: int, workspace: int) -> None:
         """Per thread: where it is, its special registers, its state."""

@@ -20,7 +20,10 @@ ALL = np.uint32(0xFFFFFFFF)
 def present(machine: Machine, active: Active) -> tuple[Array, Array, Array]:
     """The warps that active threads are of, the lanes of each as bits, and where each begins among the active."""
     warp = machine.warp[active.sel]
-    starts = np.flatnonzero(np.diff(warp, prepend=np.int32(-1)))
+    change = np.empty(active.n, bool)
+    change[0] = True
+    np.not_equal(warp[1:], warp[:-1], out=change[1:])
+    starts = np.flatnonzero(change)
     return warp[starts], np.bitwise_or.reduceat(machine.bit[active.sel], starts), starts
 
 
