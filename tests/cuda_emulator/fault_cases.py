@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
+import pytest
 import torch
 from torch import Tensor
 
 import dq_fast as dq
+from dq_fast.ops.cuda import blocks
 
 Outputs = tuple[Tensor, ...]
 
@@ -20,37 +22,42 @@ def _rows(n: int, d: int, seed: int, dtype: torch.dtype = torch.float32) -> Tens
 
 
 def row_sums() -> Outputs:
-    x = _rows(70, 76, 1)
-    return dq.ops.cosine_row_sums(x), dq.ops.cosine_row_sums(x[:, 1:].contiguous(), shifted=False)
+    wide = _rows(71, 300, 1)  # several tiles a part
+    return (
+        dq.ops.cosine_row_sums(_rows(71, 76, 2)),  # two rows a warp, and one left over
+        dq.ops.cosine_row_sums(wide),
+        dq.ops.cosine_row_sums(wide[:, 1:].contiguous(), shifted=False),  # rows that do not begin at 16 bytes
+    )
 
 
 def row_sums_groups() -> Outputs:
-    x = _rows(90, 64, 2, torch.float16)
-    return (dq.ops.cosine_row_sums(x, offsets=torch.tensor([0, 5, 5, 60, 90])),)
+    x = _rows(150, 260, 3, torch.float16)
+    return (dq.ops.cosine_row_sums(x, offsets=torch.tensor([0, 5, 5, 100, 150])),)
 
 
 def row_sums_centred() -> Outputs:
-    return (dq.ops.cosine_row_sums(_rows(60, 40, 3), center=True),)
-
-
-def row_sums_two_factors() -> Outputs:
-    return (dq.ops.cosine_row_sums((_rows(50, 8, 4), _rows(50, 24, 5))),)
+    return (dq.ops.cosine_row_sums(_rows(60, 300, 4), center=True),)
 
 
 def graph_cut_gram() -> Outputs:
-    x = _rows(150, 20, 6)
-    return dq.ops.graph_cut_bins(x, 4, offsets=torch.tensor([0, 70, 71, 150]), method="gram")
+    x = _rows(330, 20, 6)  # groups for two warps
+    x[150:170] = x[:20]  # ties between threads
+    return dq.ops.graph_cut_bins(x, 4, offsets=torch.tensor([0, 200, 201, 330]), method="gram")
 
 
 def graph_cut_lazy() -> Outputs:
-    x = _rows(300, 24, 7) + 1.0
-    return dq.ops.graph_cut_greedy(x, 60, method="lazy")
+    x = _rows(301, 24, 7) + 1.0
+    x[200:230] = x[:30]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK", 200)  # candidates of a block: some rows are outside
+        return dq.ops.graph_cut_greedy(x, 60, method="lazy")
 
 
 def _maps(seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    activations = torch.randn(3, 10, 8, 8, generator=generator).abs()
-    return activations.to(dtype), torch.randn(3, 10, 8, 8, generator=generator).to(dtype)
+    shape = (3, 75, 7, 9)  # images that do not end at 16 bytes, several tiles for a warp
+    activations = torch.randn(shape, generator=generator).abs()
+    return activations.to(dtype), torch.randn(shape, generator=generator).to(dtype)
 
 
 def patch_scores() -> Outputs:
@@ -70,7 +77,6 @@ CASES: dict[str, Callable[[], Outputs]] = {
         row_sums,
         row_sums_groups,
         row_sums_centred,
-        row_sums_two_factors,
         graph_cut_gram,
         graph_cut_lazy,
         patch_scores,

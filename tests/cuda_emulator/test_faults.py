@@ -16,7 +16,8 @@ from . import build, sanitized
 from .faults import FAULTS, SHIPPED, UNITS, Fault
 
 COLUMNS = tuple(build.SANITIZERS)
-IDS = [fault.name for fault in FAULTS]
+PROMISES = [(fault, column) for column in COLUMNS for fault in FAULTS if column in fault.columns]
+IDS = [f"{column}-{fault.name}" for fault, column in PROMISES]
 pytestmark = pytest.mark.timeout(900)  # the first test of a column builds all its faults
 
 
@@ -95,11 +96,8 @@ def _run(column: str, work: Path) -> dict[str, tuple[int, str]]:
     return results
 
 
-@pytest.mark.parametrize("column", COLUMNS)
-@pytest.mark.parametrize("fault", FAULTS, ids=IDS)
+@pytest.mark.parametrize(("fault", "column"), PROMISES, ids=IDS)
 def test_a_planted_fault_is_noticed(outcomes, fault, column):
-    if column not in fault.columns:
-        pytest.skip(f"the table promises nothing for {fault.name} in this column")
     status, text = outcomes(column)[fault.name]
     assert status != 0, f"nobody noticed:\n{text}"
     assert re.search(fault.columns[column], text), text
@@ -112,7 +110,7 @@ def test_without_a_fault_nothing_is_noticed(outcomes, case, column):
     assert status == 0, text
 
 
-def test_every_column_notices_something_that_the_others_do_not_promise():
+def test_every_sanitizer_notices_something_that_nothing_else_promises():
     only_thread = [fault for fault in FAULTS if set(fault.columns) == {"thread"}]
     only_address = [fault for fault in FAULTS if set(fault.columns) == {"address"}]
     assert only_thread
