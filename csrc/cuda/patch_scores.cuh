@@ -40,64 +40,84 @@ struct PatchTile {
   int present;
 };
 
+// A lane's numbers of a tile: n of them; `most` is any lane's n at most, so that all lanes leave a loop at once.
+struct PatchCounts {
+  int n, most;
+};
+
+// each(i) for the lane's numbers, of which no lane has more than kMost; 0: there is no bound.
+template <int kMost, class Each>
+__device__ __forceinline__ void for_own(PatchCounts of, Each each) {
+  if constexpr (kMost > 0) {
+#pragma unroll
+    for (int i = 0; i < kMost; ++i) {
+      if (i >= of.most) break;
+      if (i < of.n) each(i);
+    }
+  } else {
+#pragma unroll 4
+    for (int i = 0; i < of.most; ++i)
+      if (i < of.n) each(i);
+  }
+}
+
+// The weight of a lane's channel.
+template <class Layout, class T>
+__device__ __forceinline__ double weight_of(const PatchTile& tile, const T* a, const T* g, PatchCounts of, int channel,
+                                            int positions, int variant, int constant_dtype) {
+  constexpr int kMost = Layout::kMost, kStep = Layout::kStep;
+  double sum = 0, weight = 0;
+  if (variant != kPatchTorchcam) {
+    for_own<kMost>(of, [&](int i) { sum += number(a[i * kStep]); });
+    sum = Layout::add_up(sum);
+  }
+  if (constant_dtype != kPatchNotConstant) {
+    const double gradient = of.n ? number_at(tile.g, constant_dtype, channel) : 0;
+    return constant_weight(variant, gradient, sum, positions);
+  }
+  if (variant == kPatchPaper)
+    for_own<kMost>(of, [&](int i) { add_term<kPatchPaper>(real(g[i * kStep]), sum, weight); });
+  else if (variant == kPatchTorchcam)
+    for_own<kMost>(of, [&](int i) { add_term<kPatchTorchcam>(real(g[i * kStep]), sum, weight); });
+  else
+    for_own<kMost>(of, [&](int i) { add_term<kPatchGradCam>(real(g[i * kStep]), sum, weight); });
+  return Layout::add_up(weight);
+}
+
 // Tiles [kTile, positions], consecutive numbers; kLanes lanes a channel, each with every kLanes-th position.
 template <class T, int kLanes>
 struct ChannelsFirst {
-  static constexpr int kTile = 32 / kLanes;
-  const int lane, positions;
-  const int channel = lane / kLanes, slice = lane % kLanes;
+  static constexpr int kTile = 32 / kLanes, kStep = kLanes, kMost = kPatchKept;
+  const int positions, channel, slice;
   double part[kPatchKept] = {};
 
-  __device__ ChannelsFirst(int lane, int positions, double*) : lane(lane), positions(positions) {}
+  __device__ ChannelsFirst(int lane, int positions, double*)
+      : positions(positions), channel(lane / kLanes), slice(lane % kLanes) {}
 
-  __device__ static void stage(char* slot, const char* image, int64_t channels, int64_t first, int positions, int lane) {
+  __device__ static double add_up(double v) { return lane_sum<1, kLanes>(v); }
+
+  __device__ static void stage(char* slot, const char* image, int channels, int first, int positions, int lane) {
     const int row = positions * int(sizeof(T));
-    const int present = channels - first < kTile ? int(channels - first) : kTile;
-    stage_span(slot, image, channels * row, first * row, present * row, lane);
+    const int present = channels - first < kTile ? channels - first : kTile;
+    // Tiles have 16 bytes or more: one before, one behind, and that one whole.
+    const bool inside = first > 0 && first + 2 * kTile < channels;
+    stage_span(slot, image, channels * row, first * row, present * row, inside, lane);
   }
 
   // How far into its slot a tile begins.
-  __device__ static int past(const char* image, int64_t first, int positions) {
-    return past_16(image + first * positions * int64_t(sizeof(T)));
-  }
-
-  template <int kVariant>
-  __device__ __forceinline__ double weigh(const T* g, bool here, double sum) const {
-    double weight = 0;
-#pragma unroll 2
-    for (int p = slice; p - slice < positions; p += kLanes)
-      weight += term<kVariant>(here && p < positions ? number(g[p]) : 0, sum);
-    return lane_sum<1, kLanes>(weight);
+  __device__ static int past(const char* image, int first, int positions) {
+    return past_16(image + first * positions * int(sizeof(T)));
   }
 
   __device__ __forceinline__ void add(const PatchTile& tile, int variant, int constant_dtype) {
-    const bool here = channel < tile.present;
-    const T* a = reinterpret_cast<const T*>(tile.a) + channel * positions;
-    const T* g = reinterpret_cast<const T*>(tile.g) + channel * positions;
-    T kept[kPatchKept];
-    double sum = 0;
-#pragma unroll
-    for (int i = 0; i < kPatchKept; ++i) {
-      if (i * kLanes >= positions) break;
-      const int p = i * kLanes + slice;
-      kept[i] = here && p < positions ? a[p] : T(0.0f);
-      sum += number(kept[i]);
-    }
-    if (variant != kPatchTorchcam) sum = lane_sum<1, kLanes>(sum);
-    double weight;
-    if (constant_dtype != kPatchNotConstant)
-      weight = here ? positions * term(variant, number_at(tile.g, constant_dtype, channel), sum) : 0;
-    else if (variant == kPatchPaper)
-      weight = weigh<kPatchPaper>(g, here, sum);
-    else if (variant == kPatchTorchcam)
-      weight = weigh<kPatchTorchcam>(g, here, sum);
-    else
-      weight = weigh<kPatchGradCam>(g, here, sum);
-#pragma unroll
-    for (int i = 0; i < kPatchKept; ++i) {
-      if (i * kLanes >= positions) break;
-      part[i] += weight * number(kept[i]);
-    }
+    const T* a = reinterpret_cast<const T*>(tile.a) + channel * positions + slice;
+    const T* g = reinterpret_cast<const T*>(tile.g) + channel * positions + slice;
+    const int most = (positions + kLanes - 1) / kLanes;
+    const PatchCounts of{channel < tile.present ? (positions - slice + kLanes - 1) / kLanes : 0, most};
+    const double weight =
+        weight_of<ChannelsFirst>(tile, a, g, of, channel, positions, variant, constant_dtype);
+    read_again();  // from shared memory: in registers they would be too many for two blocks a multiprocessor
+    for_own<kMost>(of, [&](int i) { part[i] += weight * number(a[i * kStep]); });
   }
 
   // The warp's map goes to `to` [positions].
@@ -115,54 +135,41 @@ struct ChannelsFirst {
 // Tiles [positions, kTile]; a lane a channel and every kLanes-th position. `map` [positions] is the warp's.
 template <class T>
 struct ChannelsLast {
-  static constexpr int kTile = kPatchTileBytes / sizeof(T), kLanes = 32 / kTile;
-  const int lane, positions;
-  const int channel = lane % kTile, slice = lane / kTile;
-  const int owned = slice + kLanes * channel;  // of every 32 positions of the map the one that only this lane touches
+  static constexpr int kTile = kPatchTileBytes / sizeof(T), kLanes = 32 / kTile, kStep = 32, kMost = 0;
+  const int lane, positions, channel, slice;
+  const int owned;  // of every 32 positions of the map the one that only this lane touches
   double* const map;
 
-  __device__ ChannelsLast(int lane, int positions, double* map) : lane(lane), positions(positions), map(map) {
+  __device__ ChannelsLast(int lane, int positions, double* map)
+      : lane(lane),
+        positions(positions),
+        channel(lane % kTile),
+        slice(lane / kTile),
+        owned(slice + kLanes * channel),
+        map(map) {
     for (int p = owned; p < positions; p += 32) map[p] = 0;
   }
 
-  __device__ static void stage(char* slot, const char* image, int64_t channels, int64_t first, int positions, int lane) {
+  __device__ static double add_up(double v) { return lane_sum<kTile, 32>(v); }
+
+  __device__ static void stage(char* slot, const char* image, int channels, int first, int positions, int lane) {
     stage_rows<kTile, T>(slot, image, channels, first, positions, lane);
   }
 
-  __device__ static int past(const char*, int64_t, int) { return 0; }
-
-  template <int kVariant>
-  __device__ __forceinline__ double weigh(const T* g, bool here, double sum) const {
-    double weight = 0;
-#pragma unroll 4
-    for (int p = slice; p < positions; p += kLanes) weight += term<kVariant>(here ? number(g[p * kTile]) : 0, sum);
-    return lane_sum<kTile, 32>(weight);
-  }
+  __device__ static int past(const char*, int, int) { return 0; }
 
   __device__ __forceinline__ void add(const PatchTile& tile, int variant, int constant_dtype) {
-    const bool here = channel < tile.present;
-    const T* a = reinterpret_cast<const T*>(tile.a) + channel;
-    const T* g = reinterpret_cast<const T*>(tile.g) + channel;
-    double sum = 0, weight;
-    if (variant != kPatchTorchcam) {
-#pragma unroll 4
-      for (int p = slice; p < positions; p += kLanes) sum += here ? number(a[p * kTile]) : 0;
-      sum = lane_sum<kTile, 32>(sum);
-    }
-    if (constant_dtype != kPatchNotConstant)
-      weight = here ? positions * term(variant, number_at(tile.g, constant_dtype, channel), sum) : 0;
-    else if (variant == kPatchPaper)
-      weight = weigh<kPatchPaper>(g, here, sum);
-    else if (variant == kPatchTorchcam)
-      weight = weigh<kPatchTorchcam>(g, here, sum);
-    else
-      weight = weigh<kPatchGradCam>(g, here, sum);
+    const T* a = reinterpret_cast<const T*>(tile.a) + lane;
+    const T* g = reinterpret_cast<const T*>(tile.g) + lane;
+    const PatchCounts of{channel < tile.present ? (positions - slice + kLanes - 1) / kLanes : 0,
+                         (positions + kLanes - 1) / kLanes};
+    const double weight = weight_of<ChannelsLast>(tile, a, g, of, channel, positions, variant, constant_dtype);
     for (int base = 0; base < positions; base += 32) {
       double v[kTile];
 #pragma unroll
       for (int q = 0; q < kTile; ++q) {
-        const int p = base + slice + kLanes * q;
-        v[q] = here && p < positions ? weight * number(a[p * kTile]) : 0;
+        const int i = base / kLanes + q;
+        v[q] = i < of.n ? weight * number(a[i * kStep]) : 0;
       }
       const double total = dealt_sum<kTile>(v, lane);
       if (base + owned < positions) map[base + owned] += total;
@@ -182,10 +189,11 @@ __device__ __forceinline__ void add_maps(const PatchJob& job) {
   DYN_SMEM(char, shared);
   const PatchScoresPlan& plan = job.plan;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int64_t image = blockIdx.x / plan.parts;
-  const int nth = int(blockIdx.x % plan.parts) * plan.warps + warp;  // of the image's kPatchWarps
+  const int parts = int(plan.parts);
+  const int64_t image = blockIdx.x / unsigned(parts);
+  const int nth = int(blockIdx.x % unsigned(parts)) * plan.warps + warp;  // of the image's kPatchWarps
   const int positions = int(job.height * job.width), stages = plan.stages;
-  const int64_t channels = job.channels, tiles = (channels + kTile - 1) / kTile;
+  const int channels = int(job.channels), tiles = (channels + kTile - 1) / kTile;  // small: patch_scores_plan
   const bool constant = job.constant_dtype != kPatchNotConstant;
   const int gradient = !constant ? 0 : job.constant_dtype == kFloat64 ? 8 : job.constant_dtype == kFloat32 ? 4 : 2;
   const char* a = job.activations + image * job.activation_stride;
@@ -196,43 +204,43 @@ __device__ __forceinline__ void add_maps(const PatchJob& job) {
   double* shares = maps + plan.warps * positions;
   Layout mine(lane, positions, maps + warp * positions);
 
-  const auto stage = [&](int64_t tile, int at) {
+  const auto stage = [&](int tile, char* to) {
     if (tile < tiles) {
-      char* to = ring + at * slot;
-      const int64_t first = tile * kTile;
+      const int first = tile * kTile;
       Layout::stage(to, a, channels, first, positions, lane);
       if (constant)
         stage_span(to + plan.slot_a, g, channels * gradient, first * gradient,
-                   gradient * (channels - first < kTile ? int(channels - first) : kTile), lane);
+                   gradient * (channels - first < kTile ? channels - first : kTile), false, lane);
       else
         Layout::stage(to + plan.slot_a, g, channels, first, positions, lane);
     }
     cp_async_commit();  // an empty one too: the wait below counts them
   };
-  const auto next = [&](int at) { return at + 1 == stages ? 0 : at + 1; };
 
-  for (int s = 0; s + 1 < stages; ++s) stage(nth + int64_t(s) * kPatchWarps, s);
-  if (plan.fused) fill_shares<int>(job, shares);  // while the first tiles are on their way
-  int at = 0, free = stages - 1;
-  for (int64_t tile = nth; tile < tiles; tile += kPatchWarps) {
-    if (stages == 1) stage(tile, 0);
+  // Begins where the first tile is still `stages` - 1 tiles away; a warp without tiles comes by once.
+  const int ahead = (stages - 1) * kPatchWarps;
+  int filled = 0, read = 0;
+  for (int tile = nth - ahead; tile < tiles || tile <= nth; tile += kPatchWarps) {
+    __syncwarp();  // nobody reads the slot any more that is filled now
+    stage(tile + ahead, ring + filled * slot);
+    filled = filled + 1 == stages ? 0 : filled + 1;
+    if (tile < 0) continue;
+    if (tile == nth && plan.fused) fill_shares<int>(job, shares);  // while the first tiles are on their way
     if (stages == 3)
+      cp_async_wait<2>();
+    else if (stages == 2)
       cp_async_wait<1>();
     else
       cp_async_wait<0>();
-    __syncwarp();  // all lanes' copies are here, and nobody reads the slot that is filled next
-    if (stages > 1) {
-      stage(tile + int64_t(stages - 1) * kPatchWarps, free);
-      free = next(free);
-    }
-    const int64_t first = tile * kTile;
-    const char* to = ring + at * slot;
-    PatchTile found{to + Layout::past(a, first, positions), to + plan.slot_a,
-                    channels - first < kTile ? int(channels - first) : kTile};
+    __syncwarp();  // all lanes' copies are here
+    if (tile >= tiles) break;
+    const int first = tile * kTile;
+    const char* at = ring + read * slot;
+    read = read + 1 == stages ? 0 : read + 1;
+    PatchTile found{at + Layout::past(a, first, positions), at + plan.slot_a,
+                    channels - first < kTile ? channels - first : kTile};
     found.g += constant ? past_16(g + first * gradient) : Layout::past(g, first, positions);
     mine.add(found, job.variant, job.constant_dtype);
-    at = next(at);
-    if (stages == 1) __syncwarp();  // nobody reads the slot any more
   }
   if (!plan.fused) {
     mine.write(job.maps + (image * kPatchWarps + nth) * positions);

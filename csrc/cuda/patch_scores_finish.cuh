@@ -15,6 +15,7 @@ template <class Index>
 __device__ inline double share_of(Index cell, Index cells, Index at, Index size) {
   const double scale = double(size) / (double(cells) * kPatchCellPixels);
   double share = 0;
+#pragma unroll 4
   for (int pixel = 0; pixel < kPatchCellPixels; ++pixel) {
     double place = (double(cell) * kPatchCellPixels + pixel + 0.5) * scale - 0.5;
     place = place < 0 ? 0 : place;

@@ -64,9 +64,9 @@ struct BlockSum {
 };
 
 template <int kVariant, class T>
-__device__ __forceinline__ double sum_of_terms(const T* g, int64_t positions, double sum) {
+__device__ __forceinline__ double sum_of_all_terms(const T* g, int64_t positions, double sum) {
   double weight = 0;
-  for_each_number(g, positions, [&](T x) { weight += term<kVariant>(number(x), sum); });
+  for_each_number(g, positions, [&](T x) { add_term<kVariant>(real(x), sum, weight); });
   return weight;
 }
 
@@ -85,14 +85,14 @@ __device__ __forceinline__ void add_large_first(const PatchJob& job, const char*
     sum = block_sum(sum);
     double weight;
     if (constant) {
-      weight = double(positions) * term(job.variant, number_at(g_image, job.constant_dtype, k), sum);
+      weight = constant_weight(job.variant, number_at(g_image, job.constant_dtype, k), sum, double(positions));
     } else {
       if (job.variant == kPatchPaper)
-        weight = sum_of_terms<kPatchPaper>(g, positions, sum);
+        weight = sum_of_all_terms<kPatchPaper>(g, positions, sum);
       else if (job.variant == kPatchTorchcam)
-        weight = sum_of_terms<kPatchTorchcam>(g, positions, sum);
+        weight = sum_of_all_terms<kPatchTorchcam>(g, positions, sum);
       else
-        weight = sum_of_terms<kPatchGradCam>(g, positions, sum);
+        weight = sum_of_all_terms<kPatchGradCam>(g, positions, sum);
       weight = block_sum(weight);
     }
     // From the cache, so not 128 bits a thread: that would be four threads a bank of the map.
@@ -123,7 +123,7 @@ __device__ __forceinline__ double sum_of_terms_last(const T* g, int64_t channels
   double weight = 0;
 #pragma unroll 4
   for (int64_t p = threadIdx.x / 32; p < positions; p += kPatchLargeThreads / 32)
-    weight += term<kVariant>(number(g[p * channels]), sum);
+    add_term<kVariant>(real(g[p * channels]), sum, weight);
   return weight;
 }
 
@@ -150,7 +150,7 @@ __device__ __forceinline__ void add_large_last(const PatchJob& job, const char* 
     sum = channel_sum(sum);
     double weight;
     if (constant) {
-      weight = double(positions) * term(job.variant, number_at(g_image, job.constant_dtype, k), sum);
+      weight = constant_weight(job.variant, number_at(g_image, job.constant_dtype, k), sum, double(positions));
     } else {
       if (job.variant == kPatchPaper)
         weight = sum_of_terms_last<kPatchPaper>(g, channels, positions, sum);

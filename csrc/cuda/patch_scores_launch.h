@@ -12,6 +12,7 @@ namespace dq_fast {
 constexpr int kPatchWarps = 16;
 constexpr int64_t kPatchSmall = 256;  // positions up to which a lane keeps its part of a map in 8 registers
 constexpr int kPatchKept = 8;
+constexpr int64_t kPatchSmallImage = 1 << 27;  // and numbers of an image: offsets in it take 31 bits
 constexpr int64_t kPatchShared = 96 << 10;  // bytes a block may take: sm_80 has 163 KB, but sm_86 and sm_89 99 KB
 constexpr int kPatchStages = 3;             // tiles of a warp at most: one at work, two on their way
 constexpr int kPatchTileBytes = 32;         // of a row of a channels-last tile: what memory hands out at least
@@ -31,7 +32,7 @@ constexpr int kPatchFinishThreads = 256;
 constexpr int64_t kPatchFinishShared = 40 << 10;  // bytes; more stays in the workspace
 
 struct PatchScoresPlan {
-  bool large;               // more than kPatchSmall positions
+  bool large;               // patch_scores_large.cuh: more than kPatchSmall positions or kPatchSmallImage numbers
   int lanes;                // of a warp that share a channel (channels first)
   int warps;                // of a block
   int64_t parts;            // blocks an image
@@ -57,7 +58,7 @@ inline PatchScoresPlan patch_scores_plan(const PatchScoresShape& x) {
   const auto up = [](int64_t bytes) { return (bytes + 15) / 16 * 16; };
   const int64_t positions = x.height * x.width;
   PatchScoresPlan plan{};
-  plan.large = positions > kPatchSmall;
+  plan.large = positions > kPatchSmall || x.channels * positions > kPatchSmallImage;
   plan.shares = x.rows * x.height + x.cols * x.width + x.height * x.cols;
   if (plan.large) {
     const int64_t parts = x.channels / kPatchLargeChannels;

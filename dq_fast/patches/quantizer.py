@@ -93,6 +93,21 @@ class PixelQuantizer:
 
         For images of several sizes that were squashed to the model's input: `grids` holds each one's `patch_grid`.
         """
+        found: dict[int, Tensor] = {}
+        for members, part in self._by_grid(images, labels, grids):
+            found.update(zip(members, part.unbind(), strict=True))
+        return [found[i] for i in range(len(images))]
+
+    def keep(self, images: Tensor, labels: Any, grids: Sequence[Grid]) -> list[np.ndarray]:
+        """Kept positions, int64 ascending, of each image on its own grid; arguments as for `scores`."""
+        found: dict[int, np.ndarray] = {}
+        for members, part in self._by_grid(images, labels, grids):
+            kept = keep_top(part, kept_count(part.shape[1], self.drop))  # at once: on a GPU each copy back is a wait
+            found.update(zip(members, kept.cpu().numpy(), strict=True))
+        return [found[i] for i in range(len(images))]
+
+    def _by_grid(self, images: Tensor, labels: Any, grids: Sequence[Grid]) -> list[tuple[list[int], Tensor]]:
+        """For every grid the images that have it, and their scores [members, P]."""
         _check_images(images)
         if len(grids) != len(images):
             raise InputError(f"grids must have one (rows, cols) an image, {len(images)}, got {len(grids)}")
@@ -103,18 +118,12 @@ class PixelQuantizer:
         for i, (rows, cols) in enumerate(grids):
             groups.setdefault((int(rows), int(cols)), []).append(i)
         if len(groups) == 1:
-            return list(self._score(maps, next(iter(groups))).unbind())
-        found: dict[int, Tensor] = {}
+            return [(members, self._score(maps, grid)) for grid, members in groups.items()]
+        found = []
         for grid, members in groups.items():
             rows_of = torch.tensor(members, device=maps.activations.device)
-            part = self._score(Maps(maps.activations[rows_of], maps.gradients[rows_of]), grid)
-            found.update(zip(members, part.unbind(), strict=True))
-        return [found[i] for i in range(len(images))]
-
-    def keep(self, images: Tensor, labels: Any, grids: Sequence[Grid]) -> list[np.ndarray]:
-        """Kept positions, int64 ascending, of each image on its own grid; arguments as for `scores`."""
-        scores = self.scores(images, labels, grids)
-        return [keep_top(s[None], kept_count(len(s), self.drop))[0].cpu().numpy() for s in scores]
+            found.append((members, self._score(Maps(maps.activations[rows_of], maps.gradients[rows_of]), grid)))
+        return found
 
     def maps(self, images: Tensor, labels: Any = None) -> Maps:
         """(activations [b, c, h, w], gradients [b, c, h, w] or [b, c]) of the model's last map; at least one image.

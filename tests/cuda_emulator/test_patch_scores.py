@@ -235,7 +235,11 @@ def test_numbers_beyond_the_squares_of_float32(emulated, layout, variant):
     for a_scale, g_scale in ((1e20, 1e3), (1e25, 1e-2), (1e4, 1e12), (1e30, 1e-14), (1.0, 1e-8), (1e-30, 1e4)):
         a, g, grid = case((2, 19, 5, 5, 4, 4), signed=False, constant=False, scale=1.0)
         a, g = (a * a_scale).contiguous(memory_format=layout), g.abs() * g_scale
-        same(dq.ops.patch_scores(a, g, grid, variant=variant), exact(a, g, grid, variant))
+        found, expected = dq.ops.patch_scores(a, g, grid, variant=variant), exact(a, g, grid, variant)
+        if expected.max() > 3e38:  # no float32
+            assert torch.equal(found, expected)
+        else:
+            same(found, expected)
     assert emulated.launched("patch_maps") == 6
 
 
