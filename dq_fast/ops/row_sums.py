@@ -107,6 +107,4 @@ registry.define(
     fake=_fake,
 )
 registry.impl("cosine_row_sums", "cpu", _cpu, note=NATIVE_NOTE)
-registry.impl(
-    "cosine_row_sums", "cuda", row_sums_cuda.cosine_row_sums, needs="add_group_rows", note=row_sums_cuda.NOTE
-)
+registry.impl("cosine_row_sums", "cuda", row_sums_cuda.cosine_row_sums, needs="add_group_rows", note=row_sums_cuda.NOTE)

@@ -17,9 +17,9 @@ __all__ = ["NOTE", "cosine_row_sums"]
 def cosine_row_sums(factors: list[Tensor], offsets: Tensor | None, shifted: bool, center: bool) -> Tensor:
     """What registers as the op: dq_fast/ops/row_sums.py says what it computes.
 
-    Waits for the device once, to ask whether all rows were finite; while a CUDA graph is captured it does not ask, and a
-    row that is not finite makes its group's sums NaN. One group can be captured, several cannot: their boundaries are
-    copied to the device.
+    Waits for the device once, to ask whether all rows were finite. While a CUDA graph is captured it does not ask, and
+    a row that is not finite makes its group's sums NaN. One factor in several groups cannot be captured: their
+    boundaries are copied to the device.
     """
     if not served(factors):
         return registry.reference("cosine_row_sums")(factors, offsets, shifted, center)

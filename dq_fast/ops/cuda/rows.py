@@ -42,7 +42,7 @@ class Factor:
     """
 
     def __init__(self, x: Tensor, offsets: Tensor | None = None, *, center: bool = False) -> None:
-        """x [n, d], n >= 1, of one of DTYPES; offsets int64 [groups + 1] on the CPU, contiguous; None is one group."""
+        """Rows x [n, d], n >= 1, of one of DTYPES; offsets int64 [groups + 1] on the CPU, contiguous; None is one group."""
         kernels = launch.kernels()
         self.x = x.contiguous()
         n, d = x.shape
@@ -88,9 +88,7 @@ class Factor:
         if out is None:
             out = self.numbers(self.n)
         with launch.on(self.x.device) as stream:
-            launch.kernels().dot_group_rows(
-                self._rows, self._scales(), w.data_ptr(), shifted, out.data_ptr(), stream
-            )
+            launch.kernels().dot_group_rows(self._rows, self._scales(), w.data_ptr(), shifted, out.data_ptr(), stream)
         return out
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -106,16 +104,14 @@ class Factor:
         out = self.numbers(count, self.d)
         scales = (_address(self.inverse), _address(less), _address(scale))
         with launch.on(self.x.device) as stream:
-            launch.kernels().gather_group_rows(
-                self._rows, scales, _address(rows), first, count, out.data_ptr(), stream
-            )
+            launch.kernels().gather_group_rows(self._rows, scales, _address(rows), first, count, out.data_ptr(), stream)
         return out
 
     def pair_dots(
         self, first: int, y: Tensor, less: Tensor | None, v: Tensor | None, constant: Tensor | None,
         scale: Tensor | None, out: Tensor,
     ) -> None:  # fmt: skip
-        """out [k] = <y_i, x_i> with y [k, d], rows from `first` on; csrc/cuda/rows.h says what the rest is."""
+        """Write out [k] = <y_i, x_i> with y [k, d], rows from `first` on; csrc/cuda/rows.h says what the rest is."""
         scales = (_address(self.inverse), _address(less), _address(scale))
         with launch.on(self.x.device) as stream:
             launch.kernels().dot_row_pairs(
@@ -123,12 +119,10 @@ class Factor:
             )
 
     def pair_scales(self, first: int, b: Tensor, mean: Tensor, scale: Tensor) -> None:
-        """scale [n], from `first` on: 1 / ||b_i (x) x_i - mean|| with b [k, d1], mean [d1, d]."""
+        """Write scale [n], from `first` on: 1 / ||b_i (x) x_i - mean|| with b [k, d1], mean [d1, d]."""
         scales = (_address(self.inverse), _address(mean), _address(scale))
         with launch.on(self.x.device) as stream:
-            launch.kernels().centre_row_pairs(
-                self._rows, scales, first, len(b), b.data_ptr(), b.shape[1], stream
-            )
+            launch.kernels().centre_row_pairs(self._rows, scales, first, len(b), b.data_ptr(), b.shape[1], stream)
 
 
 class _One:
