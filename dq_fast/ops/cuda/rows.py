@@ -42,7 +42,7 @@ class Factor:
     """
 
     def __init__(self, x: Tensor, offsets: Tensor | None = None, *, center: bool = False) -> None:
-        """Rows x [n, d], n >= 1, of one of DTYPES; offsets int64 [groups + 1] on the CPU, contiguous; None is one group."""
+        """Rows x [n, d], n >= 1, of one of DTYPES; offsets int64 [groups + 1] on the CPU, contiguous; None: one group."""
         kernels = launch.kernels()
         self.x = x.contiguous()
         n, d = x.shape
