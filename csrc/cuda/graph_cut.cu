@@ -8,16 +8,20 @@
 namespace dq_fast {
 namespace {
 
+// Dynamic shared memory beyond what a kernel has by itself must be asked for.
+template <class Kernel>
+cudaError_t allow_shared(Kernel kernel, int64_t bytes) {
+  if (bytes <= kPlainShared) return cudaSuccess;
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+}
+
 template <class T, bool kShared>
 int run_gram(const GramPlan& plan, const void* matrices, const double* sums, const int64_t* groups, int64_t count,
              const int64_t* sizes, int64_t bins, const double* tolerances, double lam, bool shifted, double* state,
              int64_t* indices, double* gains, cudaStream_t stream) {
   const auto kernel = &graph_cut_gram<T, kShared>;
-  if (plan.shared > kPlainShared) {
-    const cudaError_t error =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(plan.shared));
-    if (error != cudaSuccess) return error;
-  }
+  const cudaError_t error = allow_shared(kernel, plan.shared);
+  if (error != cudaSuccess) return error;
   DQ_LAUNCH(kernel, unsigned(count), plan.threads, size_t(plan.shared), stream, static_cast<const T*>(matrices), sums,
             reinterpret_cast<const GramGroup*>(groups), sizes, bins, tolerances, lam, shifted, state, plan.state,
             indices, gains);
@@ -78,6 +82,8 @@ int graph_cut_block_cuda(const double* s, int64_t m, const int64_t* rows, const 
                          int64_t first, double constant, uint8_t* gone, int64_t* indices, double* values,
                          int64_t* count, void* stream) {
   if (m < 0 || m > kBlockRows) return cudaErrorInvalidValue;
+  const cudaError_t error = allow_shared(&pick_block<kBlockThreads>, block_shared(m));
+  if (error != cudaSuccess) return error;
   DQ_LAUNCH(pick_block<kBlockThreads>, 1, kBlockThreads, size_t(block_shared(m)), static_cast<cudaStream_t>(stream), s,
             int(m), rows, along, gains, bounds, bucket_plan(ordered).used, tolerance, shifted, most, first, constant,
             gone, indices, values, count);

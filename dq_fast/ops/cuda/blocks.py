@@ -20,9 +20,13 @@ BLOCK = 1024
 """Candidates of a block: their similarities are 8 MB, which a GPU's second-level cache holds."""
 
 FEW_PICKS = 8
-"""A block costs what about so many picks row by row cost; one that gives fewer is followed by a burst of those."""
+"""A block costs what about so many picks row by row cost in a small group, by its launches (predicted: some 30, and a
+wait, against 4 to 8); one that gives fewer is followed by a burst of those."""
 
-LONGEST_BURST = 1024
+FULL_PASS = 1 << 25
+"""Numbers of rows that take as long to read as a pick's launches: beyond, the pass is what a block costs too."""
+
+LONGEST_BURST = 128
 """Picks row by row before the next block is tried; a burst is twice the one before, until a block is worth it."""
 
 TOLD_EVERY = 64
@@ -49,8 +53,9 @@ class Settings:
 def similarities(rows: Rows, chosen: Tensor, out: Tensor | None = None) -> Tensor:
     """Cosines of some rows, int64 [k], with each other, float64 [k, k]; into `out` if given."""
     part = rows.gather(chosen)
-    if len(rows.factors) == 1:  # a narrow factor of ones: no product with it
-        return torch.matmul(part.h, part.h.T, out=out)
+    if part.centre is None:
+        found = torch.matmul(part.h, part.h.T, out=out)
+        return found if len(rows.factors) == 1 else found.mul_(part.b @ part.b.T)
     found = part.cosines(part)
     return found.contiguous() if out is None else out.copy_(found)
 
@@ -82,6 +87,8 @@ class Walk:
         self._left = n
         self._done = 0
         self._bin, self._bin_begins = 0, 0
+        read = n * sum(x.shape[1] for x in rows.factors) / FULL_PASS
+        self._few = max(2, round(FEW_PICKS / (1 + read)))
         self.blocks = self.passes = 0
 
     def run(self, sizes: list[int], *, lazily: bool) -> None:
@@ -92,11 +99,11 @@ class Walk:
                 self._run_bin(lazily)
 
     def _run_bin(self, lazily: bool) -> None:
-        burst = FEW_PICKS
+        burst = few = self._few
         while self._missing:
             picks = self._pick_block() if lazily else 0
-            if picks >= FEW_PICKS or not self._missing:
-                burst = FEW_PICKS
+            if picks >= few or not self._missing:
+                burst = few
                 continue
             self._pick_row_by_row(min(burst, self._missing) if lazily else self._missing)
             burst = min(2 * burst, LONGEST_BURST)
