@@ -29,8 +29,8 @@ void table(int dtype, int64_t n, int64_t d, uintptr_t offsets, int64_t groups, i
 }
 
 void add(const Groups7& g, const Scales3& s, bool average, uintptr_t workspace, uintptr_t total, uintptr_t stream) {
-  check("add_group_rows", add_group_rows(rows_of(g), scales_of(s), average, at<double>(workspace), at<double>(total),
-                                         at<void>(stream)));
+  check("add_group_rows",
+        add_group_rows(rows_of(g), scales_of(s), average, at<double>(workspace), at<double>(total), at<void>(stream)));
 }
 
 void dot(const Groups7& g, const Scales3& s, uintptr_t w, bool shifted, uintptr_t out, uintptr_t stream) {
@@ -46,15 +46,14 @@ void gather(const Groups7& g, const Scales3& s, uintptr_t list, int64_t first, i
 
 void dot_pairs(const Groups7& g, const Scales3& s, int64_t first, int64_t count, uintptr_t y, uintptr_t v,
                uintptr_t constant, uintptr_t out, uintptr_t stream) {
-  check("dot_row_pairs", dot_row_pairs(rows_of(g), scales_of(s), first, count, at<const double>(y),
-                                       at<const double>(v), at<const double>(constant), at<double>(out),
-                                       at<void>(stream)));
+  check("dot_row_pairs", dot_row_pairs(rows_of(g), scales_of(s), first, count, at<const double>(y), at<const double>(v),
+                                       at<const double>(constant), at<double>(out), at<void>(stream)));
 }
 
 void centre_pairs(const Groups7& g, const Scales3& s, int64_t first, int64_t count, uintptr_t b, int64_t d1,
                   uintptr_t stream) {
-  check("centre_row_pairs", centre_row_pairs(rows_of(g), scales_of(s), first, count, at<const double>(b), d1,
-                                             at<void>(stream)));
+  check("centre_row_pairs",
+        centre_row_pairs(rows_of(g), scales_of(s), first, count, at<const double>(b), d1, at<void>(stream)));
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ template <class T, bool kCenter>
 cudaError_t add(const RowGroups& g, const RowPlan& plan, const RowScales& s, double* part, cudaStream_t on) {
   const T* x = static_cast<const T*>(g.x);
   if (plan.wide) {
-    constexpr auto norms = reduce_rows<T, kCenter ? RowReduction::kScale : RowReduction::kInverse, kCenter, false>;
+    constexpr RowReduction kNorm = kCenter ? RowReduction::kScale : RowReduction::kInverse;
+    constexpr auto norms = reduce_rows<T, kNorm, kCenter, false>;
     DQ_LAUNCH(norms, unsigned(g.parts), kRowThreads, 0, on, x, g.n, g.d, g.table, plan.rows_per_part, plan.tile_rows,
               plan.team, s.inverse, s.mean, nullptr, nullptr, false, kCenter ? s.scale : s.inverse);
     if (const cudaError_t error = cudaGetLastError(); error != cudaSuccess) return error;

@@ -1,27 +1,26 @@
-// out_i = sum_j s(i, j) over the rows j of i's group: <x_i, t> with t = sum_j x_j, or n/2 + <x_i, t>/2 if shifted; x_i the
-// normalised rows of one factor, or with a mean m the centred rows (x_i - m) / ||x_i - m||.
+// out_i = sum_j s(i, j) over the rows j of i's group: <x_i, t> with t = sum_j x_j, or n/2 + <x_i, t>/2 if shifted; x_i
+// the normalised rows of one factor, or with a mean m the centred rows (x_i - m) / ||x_i - m||.
 //
 // Two reads of the rows, three if centred. add_rows: a block takes a part, a run of rows of one group. It copies tiles
 // of rows to shared memory 128 bits at a time; a team of threads a row sums its squares; then a thread a column adds
-// row / norm, from shared memory again. add_parts: the parts of each group in order, a lane a column. reduce_rows: tiles
-// as before, a team a row: inner products with t, which the first-level cache keeps. No atomics, and the order of all
-// sums depends on sizes alone: the same bits every time, on every GPU. float32, float16 or bfloat16 in, products and
-// sums float64, as on the CPU. Zero rows get 1 / norm = 0; one that is not finite gets NaN.
+// row / norm, from shared memory again. add_parts: the parts of each group in order, a lane a column. reduce_rows:
+// tiles as before, a team a row: inner products with t, which the first-level cache keeps. No atomics, and the order of
+// all sums depends on sizes alone: the same bits every time, on every GPU. float32, float16 or bfloat16 in, products
+// and sums float64, as on the CPU. Zero rows get 1 / norm = 0; one that is not finite gets NaN.
 //
 // Bytes: 2 * element * n d, and 16 d for each part of at least 32 rows, which the second-level cache takes.
 // Floor: 2 * 4 n d; 200,000 x 512 float32: 0.82 GB, 0.27 ms at 3 TB/s. float64: 2 multiply-adds and 2 conversions a
 // number in the first pass, 1 and 1 in the second: below the bytes' time for float32 where float64 runs at half the
 // rate of float32 (H100, A100); a number of two bytes is bound by conversions (16 a clock and multiprocessor): 0.06 ms
-// for a pass of this case that moves its bytes in 0.07. Where float64 runs at 1/64 (consumer GPUs), they bind: 2 a clock
-// and multiprocessor, 6 operations a number in all: 0.96 ms for this case on 128 multiprocessors at 2.5 GHz, whose memory
-// takes 0.8 ms at 1 TB/s.
-// Predicted (H100): 0.30 ms for 200,000 x 512 float32; 0.16 ms float16.
+// for a pass of this case that moves its bytes in 0.07. Where float64 runs at 1/64 (consumer GPUs), they bind: 2 a
+// clock and multiprocessor, 6 operations a number in all: 0.96 ms for this case on 128 multiprocessors at 2.5 GHz,
+// whose memory takes 0.8 ms at 1 TB/s. Predicted (H100): 0.30 ms for 200,000 x 512 float32; 0.16 ms float16.
 #pragma once
 #include "rows.cuh"
 
 namespace dq_fast {
 
-// Columns sums of rows: part [parts * slices, d]. Without a mean: inverse [n] = 1 / ||x_i||. With mean [groups, d]:
+// Column sums of rows: part [parts * slices, d]. Without a mean: inverse [n] = 1 / ||x_i||. With mean [groups, d]:
 // inverse is read, scale [n] = 1 / ||x_i - m||, and the rows that are added are centred. kColumns * kRowThreads >= d.
 template <class T, int kColumns, bool kCenter>
 __global__ void __launch_bounds__(kRowThreads, add_rows_blocks(kColumns))
@@ -77,8 +76,8 @@ __global__ void __launch_bounds__(kRowThreads, add_rows_blocks(kColumns))
   }
 }
 
-// total [groups, d]: the parts of each group in order, each warp's share first; their average over the rows if asked for.
-// first [groups + 1]: first part of each group; null with table: one group of n rows.
+// total [groups, d]: the parts of each group in order, each warp's share first; their average over the rows if asked
+// for. first [groups + 1]: first part of each group; null with table: one group of n rows.
 template <int kWarps>
 __global__ void __launch_bounds__(32 * kWarps)
     add_parts(const double* __restrict__ part, const int64_t* __restrict__ table, const int64_t* __restrict__ first,
@@ -110,10 +109,10 @@ enum class RowReduction { kDot, kInverse, kScale };
 // that, from where they lie, a block a row. kCenter: with mean [groups, d] and, for kDot, scale [n].
 template <class T, RowReduction kWhat, bool kCenter, bool kTile>
 __global__ void __launch_bounds__(kRowThreads, kReduceBlocks)
-    reduce_rows(const T* __restrict__ x, int64_t n, int64_t d, const int64_t* __restrict__ table,
-                int64_t rows_per_part, int tile_rows, int team, const double* __restrict__ inverse,
-                const double* __restrict__ mean, const double* __restrict__ scale, const double* __restrict__ w,
-                bool shifted, double* __restrict__ out) {
+    reduce_rows(const T* __restrict__ x, int64_t n, int64_t d, const int64_t* __restrict__ table, int64_t rows_per_part,
+                int tile_rows, int team, const double* __restrict__ inverse, const double* __restrict__ mean,
+                const double* __restrict__ scale, const double* __restrict__ w, bool shifted,
+                double* __restrict__ out) {
   DYN_SMEM(unsigned char, memory);
   SHARED_ARRAY(double, sums, kTileRows);
   SHARED_ARRAY(double, before, kTileRows);

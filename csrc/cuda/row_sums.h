@@ -1,5 +1,5 @@
-// Launchers of the cosine row sums: norms, sums and inner products of the rows of one factor, all groups at once. Like all
-// of csrc/cuda they return a cudaError_t, never allocate and never wait.
+// Launchers of the cosine row sums: norms, sums and inner products of the rows of one factor, all groups at once. Like
+// all of csrc/cuda they return a cudaError_t, never allocate and never wait.
 #pragma once
 #include <cstdint>
 
@@ -32,8 +32,8 @@ struct RowScales {
   double* scale;
 };
 
-// total [groups, d]: sum of each group's rows, or their average. Without a mean inverse is written; with one it is read,
-// and scale is written.
+// total [groups, d]: sum of each group's rows, or their average. Without a mean inverse is written; with one it is
+// read, and scale is written.
 int add_group_rows(const RowGroups& rows, const RowScales& scales, bool average, double* workspace, double* total,
                    void* stream);
 

@@ -5,9 +5,10 @@
 
 namespace dq_fast {
 
-constexpr int kRowThreads = 256;        // of a block: several blocks a multiprocessor hide each other's barriers
-constexpr int kRowColumns = 24;         // that a thread keeps a sum of, at most: 48 registers
-constexpr int64_t kTileBytes = 32768;   // of rows in shared memory: four blocks a multiprocessor keep 128 KB on their way
+constexpr int kRowThreads = 256;  // of a block: several blocks a multiprocessor hide each other's barriers
+constexpr int kRowColumns = 24;   // that a thread keeps a sum of, at most: 48 registers
+constexpr int64_t kTileBytes =
+    32768;  // of rows in shared memory: four blocks a multiprocessor keep 128 KB on their way
 constexpr int kTileRows = kRowThreads;  // of a tile at most: a thread a row turns sums into norms
 constexpr int64_t kPartRows = 32;       // of a partial sum at least: writing it costs 8 bytes a column
 constexpr int64_t kParts = 1024;        // about so many partial sums: two waves of an H100's 132 * 4 blocks
@@ -17,8 +18,8 @@ constexpr int64_t kFewParts = 64;       // of a group: 8 warps add them soon eno
 
 inline int64_t divided_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Blocks that a multiprocessor has registers for, at least: told to the compiler, which else spills a few to reach the next
-// step of its own.
+// Blocks that a multiprocessor has registers for, at least: told to the compiler, which else spills a few to reach the
+// next step of its own.
 constexpr int kReduceBlocks = 4;                                             // 64 registers a thread
 constexpr int add_rows_blocks(int columns) { return columns <= 2 ? 4 : 2; }  // 64 or 128
 

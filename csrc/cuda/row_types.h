@@ -14,10 +14,14 @@ struct Of {
 template <class Use>
 int with_type(int dtype, Use use) {
   switch (dtype) {
-    case kFloat32: return use(Of<float>());
-    case kFloat16: return use(Of<__half>());
-    case kBFloat16: return use(Of<__nv_bfloat16>());
-    default: return cudaErrorInvalidValue;
+    case kFloat32:
+      return use(Of<float>());
+    case kFloat16:
+      return use(Of<__half>());
+    case kBFloat16:
+      return use(Of<__nv_bfloat16>());
+    default:
+      return cudaErrorInvalidValue;
   }
 }
 

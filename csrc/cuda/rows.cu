@@ -16,8 +16,8 @@ int gather_group_rows(const RowGroups& g, const RowScales& s, const int64_t* lis
   return with_type(g.dtype, [&](auto type) -> int {
     using T = typename decltype(type)::type;
     constexpr auto kernel = gather_rows<T>;
-    DQ_LAUNCH(kernel, warp_blocks(count), kRowThreads, 0, static_cast<cudaStream_t>(stream),
-              static_cast<const T*>(g.x), g.d, list, first, count, s.inverse, s.mean, s.scale, out);
+    DQ_LAUNCH(kernel, warp_blocks(count), kRowThreads, 0, static_cast<cudaStream_t>(stream), static_cast<const T*>(g.x),
+              g.d, list, first, count, s.inverse, s.mean, s.scale, out);
     return cudaGetLastError();
   });
 }
@@ -28,8 +28,8 @@ int dot_row_pairs(const RowGroups& g, const RowScales& s, int64_t first, int64_t
   return with_type(g.dtype, [&](auto type) -> int {
     using T = typename decltype(type)::type;
     constexpr auto kernel = pair_dots<T>;
-    DQ_LAUNCH(kernel, warp_blocks(count), kRowThreads, 0, static_cast<cudaStream_t>(stream),
-              static_cast<const T*>(g.x), g.d, first, count, y, s.inverse, s.mean, v, constant, s.scale, out);
+    DQ_LAUNCH(kernel, warp_blocks(count), kRowThreads, 0, static_cast<cudaStream_t>(stream), static_cast<const T*>(g.x),
+              g.d, first, count, y, s.inverse, s.mean, v, constant, s.scale, out);
     return cudaGetLastError();
   });
 }

@@ -16,9 +16,7 @@ __device__ inline double to_double(__nv_bfloat16 v) { return double(__bfloat162f
 
 // 1 / norm from the sum of a row's squares, 0 for a zero row; NaN for a row with a NaN or an infinity. The squares of
 // float32 numbers neither overflow nor vanish in float64.
-__device__ inline double inverse_of(double square) {
-  return square == 0 ? 0 : 1 / sqrt(square) + (square - square);
-}
+__device__ inline double inverse_of(double square) { return square == 0 ? 0 : 1 / sqrt(square) + (square - square); }
 
 // The same of a centred row: a row equal to the mean counts as a zero row.
 __device__ inline double centred_inverse_of(double square) {
@@ -48,8 +46,8 @@ __device__ inline RowPart row_part(const int64_t* table, int64_t p, int64_t n, i
   return {begin, begin + rows_per_part < n ? begin + rows_per_part : n, 0, n};
 }
 
-// Copies `count` numbers to shared memory, where they lie as in global memory modulo 16 bytes: 128 bits at a time but for
-// the first and the last few, whatever the width of a row. Returns where they begin. No barrier.
+// Copies `count` numbers to shared memory, where they lie as in global memory modulo 16 bytes: 128 bits at a time but
+// for the first and the last few, whatever the width of a row. Returns where they begin. No barrier.
 template <class T>
 __device__ const T* load_tile(const T* __restrict__ from, int count, unsigned char* shared) {
   constexpr int kWide = 16 / sizeof(T), kAhead = 4;  // loads of a thread on their way: 64 bytes
