@@ -36,6 +36,8 @@ def cosine_row_sums(embedding: Any, *, offsets: Any = None, shifted: bool = True
         float64 [n], on the embedding's device. Peak memory of the native CPU code beyond inputs and outputs: a float64
         a row for each factor (and another if centred), up to 66 float64 matrices [d1, d2] (partial sums at most 64 MB)
         for each group in flight, and a float32 copy of float16 and bfloat16 rows.
+        On CUDA: as many float64 a row, up to about 1,024 float64 rows and one for each group (of [d1, d2] for two
+        factors, with 32 MB besides), two if centred; three factors and float64 rows take float64 copies of all rows.
 
     Raises:
         InputError: a shape, type or value that is not as above; non-finite values are reported by row.
