@@ -28,7 +28,8 @@ Kernel choose(const PatchScoresPlan& plan, const PatchScoresShape& shape) {
 cudaError_t launch(const PatchJob& job, int64_t batch, Kernel maps, cudaStream_t stream) {
   const PatchScoresPlan& plan = job.plan;
   cudaError_t error;
-  DQ_LAUNCH(maps, dim3(unsigned(batch * plan.parts)), dim3(unsigned(plan.warps * 32)), size_t(plan.shared), stream, job);
+  DQ_LAUNCH(maps, dim3(unsigned(batch * plan.parts)), dim3(unsigned(plan.warps * 32)), size_t(plan.shared), stream,
+            job);
   if ((error = cudaGetLastError()) != cudaSuccess || plan.fused) return error;
   const size_t shared = plan.shares_in_workspace ? 0 : size_t(8 * plan.shares);
   DQ_LAUNCH(patch_scores_finish, dim3(unsigned(batch)), dim3(kPatchFinishThreads), shared, stream, job);

@@ -12,22 +12,22 @@
 //
 // Mapping of maps up to 256 positions: a block is an image, or a part of it where a small batch would leave most of the
 // GPU idle. Its 16 warps deal the channels among them, a tile at a time: 4, 8 or 1 of them, whose numbers follow each
-// other in memory (channels first), or 32 bytes of channels at every position (channels last). Each warp copies its tiles
-// into a ring of its own with cp.async, two ahead where there is room, so that no warp waits for another before the end.
-// In a tile a channel belongs to 8, 4 or 32 lanes (channels last: 4, 2 or 8), which sum its activations, sum its terms,
-// and add weight times activation to their part of the map: in registers; channels last in shared memory, after one
-// exchange among the channels' lanes. Then the warps' maps are added in order, and the scores made, in the same block;
-// only where an image is split, patch_scores_finish does it, in a second launch.
-// An image's 16 sums are the same however many blocks it has, so its scores are the same bits in any batch.
-// Larger maps: patch_scores_large.cuh.
+// other in memory (channels first), or 32 bytes of channels at every position (channels last). Each warp copies its
+// tiles into a ring of its own with cp.async, two ahead where there is room, so that no warp waits for another before
+// the end. In a tile a channel belongs to 8, 4 or 32 lanes (channels last: 4, 2 or 8), which sum its activations, sum
+// its terms, and add weight times activation to their part of the map: in registers; channels last in shared memory,
+// after one exchange among the channels' lanes. Then the warps' maps are added in order, and the scores made, in the
+// same block; only where an image is split, patch_scores_finish does it, in a second launch. An image's 16 sums are the
+// same however many blocks it has, so its scores are the same bits in any batch. Larger maps: patch_scores_large.cuh.
 //
 // Bytes: activations once, gradients once (constant ones [batch, channels]); scores are nothing beside them.
-// Floor: those bytes over the memory's bandwidth: 25.7 MB, 9 us at 3 TB/s, for [128, 512, 7, 7] float32.
-// Prediction (nothing here was timed on a GPU): about 40 instructions an activation and its gradient, of them 20 float64
-// ones, with its division: 60 % of what an H100 issues, and 50 % of its float64 units, while the bytes arrive; on an A100
-// (half the units) 90 %. So memory bounds both: predicted 12 us on an H100, launch not counted, 4.5 us of them the two ends
-// of a block, which nothing hides when every multiprocessor has one block. On GPUs with few float64 units (1/64: GeForce)
-// full gradients are bound by them: predicted 0.3 ms on an RTX 4090; constant ones, with a division a channel, 0.06 ms.
+// Floor: those bytes over the memory's bandwidth: 25.7 MB, 8.6 us at 3 TB/s, for [128, 512, 7, 7] float32.
+// Prediction (nothing here was timed on a GPU; counted in the machine code for sm_90): 75 instructions an activation and
+// its gradient, 9 of them float64 and 3 conversions, are 8.1 us of an H100's issue slots, 2.0 us of its float64 units and
+// 2.6 us of its converters. So memory and issue are nearly even: predicted 14 us, launch not counted, of them 2 us the two
+// ends of a block, which nothing hides while every multiprocessor has one; constant gradients, with a quotient a channel,
+// predicted 8 us. On GPUs with few float64 units (1/64: GeForce) these bound it: predicted 0.06 ms on an RTX 4090, whose
+// memory would take 0.03 ms.
 #pragma once
 #include "patch_scores_finish.cuh"
 #include "patch_scores_stage.cuh"
@@ -114,8 +114,7 @@ struct ChannelsFirst {
     const T* g = reinterpret_cast<const T*>(tile.g) + channel * positions + slice;
     const int most = (positions + kLanes - 1) / kLanes;
     const PatchCounts of{channel < tile.present ? (positions - slice + kLanes - 1) / kLanes : 0, most};
-    const double weight =
-        weight_of<ChannelsFirst>(tile, a, g, of, channel, positions, variant, constant_dtype);
+    const double weight = weight_of<ChannelsFirst>(tile, a, g, of, channel, positions, variant, constant_dtype);
     read_again();  // from shared memory: in registers they would be too many for two blocks a multiprocessor
     for_own<kMost>(of, [&](int i) { part[i] += weight * number(a[i * kStep]); });
   }

@@ -2,15 +2,15 @@
 //
 // Mapping: a block takes every parts-th channel (channels last: every parts-th 32 of them) of an image, one after the
 // other: its activations' sum, its gradients' terms, then weight times activation onto the block's map in shared memory
-// (in the workspace where that is too small). Channels first: all threads read along the channel, 128 bits each where it
-// is aligned to them. Channels last: a lane a channel, a warp every 8th position, 128 bytes (halves: 64) a read.
+// (in the workspace where that is too small). Channels first: all threads read along the channel, 128 bits each where
+// it is aligned to them. Channels last: a lane a channel, a warp every 8th position, 128 bytes (halves: 64) a read.
 // parts depends on the number of channels only. patch_scores_finish adds the parts' maps.
 //
-// Bytes: activations and gradients once from memory; the activations a second time from the first-level cache, which has
-// just seen them (a channel of 56 x 56 float32: 12.5 KB; of 224 x 224: 200 KB, then from the second level).
-// Floor: those bytes over the memory's bandwidth: 77 MB, 26 us at 3 TB/s, for [128, 24, 56, 56] float32.
-// Prediction (nothing here was timed on a GPU): two barriers and three dependent reads a channel, covered by the other
-// blocks of a multiprocessor: about 70 % of the bandwidth.
+// Bytes: activations and gradients once from memory; the activations a second time from the first-level cache, which
+// has just seen them (a channel of 56 x 56 float32: 12.5 KB; of 224 x 224: 200 KB, then from the second level). Floor:
+// those bytes over the memory's bandwidth: 77 MB, 26 us at 3 TB/s, for [128, 24, 56, 56] float32. Prediction (nothing
+// here was timed on a GPU): two barriers and three dependent reads a channel, covered by the other blocks of a
+// multiprocessor: about 70 % of the bandwidth.
 #pragma once
 #include "patch_scores_terms.cuh"
 
@@ -23,8 +23,8 @@ struct alignas(16) PatchPack {
   T x[kCount];
 };
 
-// each(x[i]) for all of x [n], and some zeros, by a block's threads; which of them gets what, and in which order, does not
-// depend on where x lies.
+// each(x[i]) for all of x [n], and some zeros, by a block's threads; which of them gets what, and in which order, does
+// not depend on where x lies.
 template <class T, class Each>
 __device__ __forceinline__ void for_each_number(const T* x, int64_t n, Each each) {
   using Pack = PatchPack<T>;
@@ -32,7 +32,8 @@ __device__ __forceinline__ void for_each_number(const T* x, int64_t n, Each each
   const bool aligned = (reinterpret_cast<uintptr_t>(x) & 15) == 0;
   const int64_t packs = aligned ? n / Pack::kCount : 0;
   int64_t v = threadIdx.x;
-#pragma unroll 2
+  constexpr int kUnrolled = Pack::kCount < 8 ? 2 : 1;  // eight numbers are enough on their way
+#pragma unroll kUnrolled
   for (; v < packs; v += kPatchLargeThreads) {
     const Pack some = wide[v];
 #pragma unroll
@@ -75,7 +76,7 @@ template <class T>
 __device__ __forceinline__ void add_large_first(const PatchJob& job, const char* a_image, const char* g_image,
                                                 int64_t part, int64_t positions, double* map) {
   SHARED_ARRAY(double, cells, 2 * (kPatchLargeThreads / 32));
-  BlockSum block_sum{reinterpret_cast<double(*)[kPatchLargeThreads / 32]>(cells)};
+  BlockSum block_sum{reinterpret_cast<double (*)[kPatchLargeThreads / 32]>(cells)};
   const bool constant = job.constant_dtype != kPatchNotConstant;
   for (int64_t k = part; k < job.channels; k += job.plan.parts) {
     const T* a = reinterpret_cast<const T*>(a_image) + k * positions;
@@ -120,8 +121,9 @@ struct ChannelSum {
 // g: this lane's channel
 template <int kVariant, class T>
 __device__ __forceinline__ double sum_of_terms_last(const T* g, int64_t channels, int64_t positions, double sum) {
+  constexpr int kUnrolled = sizeof(T) < 8 ? 4 : 2;
   double weight = 0;
-#pragma unroll 4
+#pragma unroll kUnrolled
   for (int64_t p = threadIdx.x / 32; p < positions; p += kPatchLargeThreads / 32)
     add_term<kVariant>(real(g[p * channels]), sum, weight);
   return weight;
@@ -133,7 +135,7 @@ __device__ __forceinline__ void add_large_last(const PatchJob& job, const char* 
                                                int64_t part, int64_t positions, double* map) {
   constexpr int kWarps = kPatchLargeThreads / 32, kDealt = 8;
   SHARED_ARRAY(double, cells, 2 * kWarps * 32);
-  ChannelSum channel_sum{reinterpret_cast<double(*)[kWarps][32]>(cells)};
+  ChannelSum channel_sum{reinterpret_cast<double (*)[kWarps][32]>(cells)};
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const int64_t channels = job.channels;
   const bool constant = job.constant_dtype != kPatchNotConstant;

@@ -13,10 +13,10 @@ constexpr int kPatchWarps = 16;
 constexpr int64_t kPatchSmall = 256;  // positions up to which a lane keeps its part of a map in 8 registers
 constexpr int kPatchKept = 8;
 constexpr int64_t kPatchSmallImage = 1 << 27;  // and numbers of an image: offsets in it take 31 bits
-constexpr int64_t kPatchShared = 96 << 10;  // bytes a block may take: sm_80 has 163 KB, but sm_86 and sm_89 99 KB
-constexpr int kPatchStages = 3;             // tiles of a warp at most: one at work, two on their way
-constexpr int kPatchTileBytes = 32;         // of a row of a channels-last tile: what memory hands out at least
-constexpr int64_t kPatchBlocks = 264;       // two blocks on each of an H100's 132 multiprocessors
+constexpr int64_t kPatchShared = 96 << 10;     // bytes a block may take: sm_80 has 163 KB, but sm_86 and sm_89 99 KB
+constexpr int kPatchStages = 3;                // tiles of a warp at most: one at work, two on their way
+constexpr int kPatchTileBytes = 32;            // of a row of a channels-last tile: what memory hands out at least
+constexpr int64_t kPatchBlocks = 264;          // two blocks on each of an H100's 132 multiprocessors
 // Activations a block has at least where an image is split between blocks: fewer take less time than the second launch,
 // which then adds the blocks' maps.
 constexpr int64_t kPatchBlockNumbers = 1 << 14;
@@ -32,19 +32,19 @@ constexpr int kPatchFinishThreads = 256;
 constexpr int64_t kPatchFinishShared = 40 << 10;  // bytes; more stays in the workspace
 
 struct PatchScoresPlan {
-  bool large;               // patch_scores_large.cuh: more than kPatchSmall positions or kPatchSmallImage numbers
-  int lanes;                // of a warp that share a channel (channels first)
-  int warps;                // of a block
-  int64_t parts;            // blocks an image
-  int stages;               // tiles in a warp's ring
-  int64_t slot_a, slot_g;   // bytes of a tile of activations, of gradients
-  int64_t maps_at;          // byte of shared memory where the block's maps [warps, positions] begin
-  bool fused;               // the block finishes the image: no workspace, no second launch
-  int64_t shared;           // bytes of dynamic shared memory
-  int64_t maps;             // an image's maps in the workspace, unless fused
-  int64_t shares;           // float64 numbers that finishing an image takes besides
+  bool large;              // patch_scores_large.cuh: more than kPatchSmall positions or kPatchSmallImage numbers
+  int lanes;               // of a warp that share a channel (channels first)
+  int warps;               // of a block
+  int64_t parts;           // blocks an image
+  int stages;              // tiles in a warp's ring
+  int64_t slot_a, slot_g;  // bytes of a tile of activations, of gradients
+  int64_t maps_at;         // byte of shared memory where the block's maps [warps, positions] begin
+  bool fused;              // the block finishes the image: no workspace, no second launch
+  int64_t shared;          // bytes of dynamic shared memory
+  int64_t maps;            // an image's maps in the workspace, unless fused
+  int64_t shares;          // float64 numbers that finishing an image takes besides
   bool shares_in_workspace;
-  int64_t workspace;        // float64 numbers
+  int64_t workspace;  // float64 numbers
 };
 
 inline int patch_element(int dtype) { return dtype == kFloat64 ? 8 : dtype == kFloat32 ? 4 : 2; }

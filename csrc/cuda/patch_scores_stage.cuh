@@ -19,8 +19,8 @@ __device__ __forceinline__ void cp_async_wait() {
 
 __device__ __forceinline__ int past_16(const char* address) { return int(reinterpret_cast<uintptr_t>(address) & 15); }
 
-// Bytes [begin, begin + bytes) of an image of `size` bytes go to slot + past_16(image + begin). `inside`: 15 bytes before
-// and behind them are the image's too.
+// Bytes [begin, begin + bytes) of an image of `size` bytes go to slot + past_16(image + begin). `inside`: 15 bytes
+// before and behind them are the image's too.
 __device__ __forceinline__ void stage_span(char* slot, const char* image, int size, int begin, int bytes, bool inside,
                                            int lane) {
   const int past = past_16(image + begin);
@@ -47,8 +47,8 @@ __device__ __forceinline__ void stage_span(char* slot, const char* image, int si
 // kTile channels from the first one on of every position of an image [positions, channels] go to
 // slot [positions, kTile]; those of them that the image has.
 template <int kTile, class T>
-__device__ __forceinline__ void stage_rows(char* slot, const char* image, int channels, int first,
-                                           int positions, int lane) {
+__device__ __forceinline__ void stage_rows(char* slot, const char* image, int channels, int first, int positions,
+                                           int lane) {
   const int row = channels * int(sizeof(T));
   const char* from = image + first * int(sizeof(T));
   if (((reinterpret_cast<uintptr_t>(image) | uintptr_t(row)) & 15) == 0 && first + kTile <= channels) {

@@ -1,4 +1,4 @@
-"""How maps [batch, channels, h, w] lie in memory, for the native kernels, which read two orders where they find them."""
+"""How maps [batch, channels, h, w] lie in memory, for the native kernels, which read two orders in place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def dense(x: Tensor, channels_last: bool) -> bool:
 
 
 def as_dense(x: Tensor, channels_last: bool) -> Tensor:
-    """x itself if its images are dense in the given order, else a copy."""
+    """The same tensor if its images are dense in the given order, else a copy."""
     if dense(x, channels_last):
         return x
     return x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)

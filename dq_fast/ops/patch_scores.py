@@ -1,7 +1,7 @@
 """Scores of an image's patches by GradCAM++: weights of channels, attention map, means over the patch grid.
 
-`patch_scores` is the public function, `definition` the same in torch for any device, `native_cpu` and `native_cuda` run the
-compiled kernels.
+`patch_scores` is the public function, `definition` the same in torch for any device, `native_cpu` and `native_cuda` run
+the compiled kernels.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def patch_scores(activations: Tensor, gradients: Tensor, grid: tuple[int, int], 
     Accuracy of float32, float16 and bfloat16 inputs: every score is right to 2e-6 of itself where no activation is
     negative, and to 2e-6 of R_h · (sum_k sum |terms of w_k| |A_k|) · R_wᵀ where some are: terms of both signs cancel in
     the map, not in the denominators, which keep their digits down to the guard. Measured: 3e-7 of either. Float64
-    inputs are computed in float64 throughout, as all inputs are by the torch definition, by processors without AVX2,
-    for maps (channels-last: channels) of fewer than 8 numbers, and for images whose scores leave float32's range.
+    inputs are computed in float64 throughout, as all inputs are by the torch definition, on CUDA, by processors without
+    AVX2, for maps (channels-last: channels) of fewer than 8 numbers, and for images whose scores leave float32's range.
     NaN activations and gradients give NaN scores.
 
     Raises:

@@ -1,4 +1,8 @@
-"""patch_scores by its CUDA kernels, emulated, against the float64 definition and the loops of tests/ops."""
+"""patch_scores by its CUDA kernels, emulated, against the float64 definition and the loops of tests/ops.
+
+Tests that end in plain_only are not run again under sanitizers (test_sanitizers.py): they are long, and other tests
+take the same ways through the kernels.
+"""
 
 from __future__ import annotations
 
@@ -52,11 +56,11 @@ def same(found, expected, tolerance=2e-7):
 @constants
 @layouts
 def test_equals_definition(emulated, layout, constant, variant):
-    for shape, signed in itertools.product(SMALL, (False, True)):
-        a, g, grid = case(shape, signed=signed, constant=constant)
+    for i, shape in enumerate(SMALL):
+        a, g, grid = case(shape, signed=i % 2 == 0, constant=constant)
         found = dq.ops.patch_scores(a.contiguous(memory_format=layout), g, grid, variant=variant)
         same(found, exact(a, g, grid, variant))
-    assert emulated.launched("patch_maps") == 2 * len(SMALL)
+    assert emulated.launched("patch_maps") == len(SMALL)
     if layout is FIRST:  # channels last some tiles are too large for a whole image's warps in one block
         assert emulated.launched("patch_scores_finish") == 0
 
@@ -86,8 +90,8 @@ def test_equals_loops(emulated, constant, variant):
 @one_order
 @layouts
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_dtypes(emulated, dtype, layout):
-    for shape, constant, variant in itertools.product(SMALL[2:] + LARGE, (False, True), VARIANTS):
+def test_dtypes_plain_only(emulated, dtype, layout):
+    for shape, constant, variant in itertools.product((*SMALL[2:5], SMALL[7], LARGE[1]), (False, True), VARIANTS):
         a, g, grid = case(shape, signed=False, constant=constant)
         a, g = a.to(dtype).contiguous(memory_format=layout), g.to(dtype)
         same(dq.ops.patch_scores(a, g, grid, variant=variant), exact(a, g, grid, variant))
@@ -95,7 +99,7 @@ def test_dtypes(emulated, dtype, layout):
 
 
 @one_order
-def test_mixed_dtypes(emulated):
+def test_mixed_dtypes_plain_only(emulated):
     a, g, grid = case((2, 6, 4, 4, 3, 3), signed=False, constant=False)
     half = a.bfloat16()
     same(dq.ops.patch_scores(half, g, grid), exact(half, g, grid, "paper"))
@@ -164,7 +168,7 @@ def test_any_alignment_and_nothing_beside_the_tensors(emulated, dtype, constant)
 
 @pytest.mark.parametrize("emulated", ["forward"], indirect=True)
 @layouts
-def test_same_bits_in_any_batch_and_thread_order(emulated, layout):
+def test_same_bits_in_any_batch_and_thread_order_plain_only(emulated, layout):
     for shape in ((3, 680, 7, 7, 14, 14), (2, 70, 20, 20, 4, 4), (2, 200, 14, 14, 4, 4)):
         a, g, grid = case(shape, signed=True, constant=False)
         a = a.contiguous(memory_format=layout)
@@ -245,7 +249,7 @@ def test_numbers_beyond_the_squares_of_float32(emulated, layout, variant):
 
 @one_order
 @layouts
-def test_what_does_not_fit_in_shared_memory(emulated, layout):
+def test_what_does_not_fit_in_shared_memory_plain_only(emulated, layout):
     for shape in (
         (2, 3, 107, 107, 2, 2),  # the map
         (1, 2, 30, 30, 60, 60),  # shares of a large map's rows and columns

@@ -35,7 +35,8 @@ def patch_scores(activations: Tensor, gradients: Tensor, rows: int, cols: int, v
         needed = kernels.patch_scores_workspace(*types, constant, channels_last, *shape)
         workspace = activations.new_empty(needed, dtype=torch.float64)
         kernels.patch_scores(
-            activations.data_ptr(), types[0], activations.stride(0), gradients.data_ptr(), types[1], gradients.stride(0),
-            constant, channels_last, variant, workspace.data_ptr(), scores.data_ptr(), *shape, stream,
+            activations.data_ptr(), types[0], activations.stride(0),
+            gradients.data_ptr(), types[1], gradients.stride(0), constant, channels_last,
+            variant, workspace.data_ptr(), scores.data_ptr(), *shape, stream,
         )  # fmt: skip
     return scores
