@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -59,21 +59,42 @@ def _folder() -> Path:
     return path
 
 
-def ptx_of(source: Path, target: str, csrc: Path = CSRC) -> str:
-    """The PTX of one source for a target, with the headers of a csrc folder; RuntimeError with nvcc's words."""
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(int(os.environ.get(JOBS) or min(2, os.cpu_count() or 1)))
+
+
+_asked: dict[Path, Future[None]] = {}
+
+
+def ask(source: Path, target: str, csrc: Path) -> tuple[Path, Future[None]]:
+    """Compile a source for a target, with the headers of csrc, in the background: its file, and when it is there."""
     folders = [csrc / "cuda", csrc]
     digest = hashlib.sha256("\n".join([_identity(), *FLAGS, target]).encode())
     for path in sorted(sources_of(source.resolve(), folders), key=lambda p: p.name):  # what it includes, at any depth
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     out = _folder() / f"{source.stem}-{target}-{digest.hexdigest()[:24]}.ptx"
-    if not out.exists():
-        unfinished = out.with_name(f"{out.name}.{os.getpid()}.tmp")
+    if out not in _asked:
         include = [f"-I{folder}" for folder in folders]
-        command = [str(nvcc()), *FLAGS, f"-arch={target}", *include, "-o", str(unfinished), str(source)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-        os.replace(unfinished, out)
+        command = [str(nvcc()), *FLAGS, f"-arch={target}", *include, str(source)]
+        _asked[out] = _pool().submit(_compile, command, out)
+    return out, _asked[out]
+
+
+def _compile(command: list[str], out: Path) -> None:
+    if out.exists():
+        return
+    unfinished = out.with_name(f"{out.name}.{os.getpid()}.tmp")
+    done = subprocess.run([*command, "-o", str(unfinished)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    os.replace(unfinished, out)
+
+
+def ptx_of(source: Path, target: str, csrc: Path = CSRC) -> str:
+    """The PTX of one source for a target; RuntimeError with nvcc's words."""
+    out, compiled = ask(source, target, csrc)
+    compiled.result()
     return out.read_text()
 
 
@@ -102,10 +123,16 @@ class Library:
                 return self.module(source)
         raise LookupError(f"{kernel} is in none of {[source.name for source in self.sources]}")
 
+    def ask(self, file: str = "") -> None:
+        """Begin to compile, in the background: all sources, or those that include a file of csrc/cuda."""
+        for source in self.sources:
+            included = sources_of(source.resolve(), [self.csrc / "cuda", self.csrc])
+            if not file or (self.csrc / "cuda" / file).resolve() in included:
+                ask(source, self.target, self.csrc)
+
     def kernels(self) -> set[str]:
         """Mangled names of all kernels, everything compiled."""
-        with ThreadPoolExecutor(int(os.environ.get(JOBS) or min(2, os.cpu_count() or 1))) as pool:
-            list(pool.map(lambda source: ptx_of(source, self.target, self.csrc), self.sources))
+        self.ask()
         return {name for source in self.sources for name in self.module(source).kernels}
 
 

@@ -177,7 +177,7 @@ def test_parsing():
         ret;
     }"""
     )
-    kernel = module.kernels[module.find("twice")]
+    kernel = module.kernels[module.find("twice")].read()
     assert kernel.max_threads == 128
     assert list(kernel.parameters.values()) == [(0, 8), (8, 8)]
     assert kernel.registers == {

@@ -2,54 +2,49 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import subprocess
+import sys
 
 import pytest
 
 from ..cuda_emulator import fault_cases
-from ..cuda_emulator.conftest import in_place
-from ..cuda_emulator.faults import SHIPPED
 from . import compile as nvcc
-from .hook import Interpreted
-from .interpreter import PtxError
+from .faulty import NOTHING, ON_THE_HOST, PLANTED, TARGET, noticed, planted
 
-PLANTED = [fault for fault in SHIPPED if fault.ptx]
 EXPECTED = {fault.case: fault_cases.expected(fault.case) for fault in PLANTED}
-
-
-def noticed(csrc, case, emulated_modules, monkeypatch):
-    """What gives the kernels of a source folder away in a case: an error, wrong values, or nothing ("")."""
-    run = Interpreted(nvcc.Library("compute_80", csrc).module_with)
-    try:
-        with in_place(*emulated_modules, "forward", monkeypatch) as it, run.tensors.watched():
-            it.emulator.set_hook(run.hook)
-            got = fault_cases.CASES[case]()
-    except (PtxError, ValueError, RuntimeError) as error:
-        return f"{type(error).__name__}: {error}"
-    assert run.kernels, "no kernel ran"
-    right = all(fault_cases.same(a, b) for a, b in zip(got, EXPECTED[case], strict=True))
-    return "" if right else "wrong values"
+ROOT = nvcc.CSRC.parent
 
 
 @pytest.fixture(scope="module")
-def compiler():
+def folders(tmp_path_factory):
+    """For each fault a copy of csrc with it; nvcc begins with all of them at once."""
     try:
         nvcc.nvcc()
     except nvcc.CannotCompile as why:
         pytest.skip(str(why))
+    work = tmp_path_factory.mktemp("faults")
+    nvcc.Library(TARGET).ask()
+    made = {fault.name: planted(fault, work) for fault in PLANTED}
+    for fault in PLANTED:
+        nvcc.Library(TARGET, made[fault.name]).ask(fault.file)
+    return made
 
 
-@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("case", sorted(EXPECTED))
+def test_without_a_fault_nothing_is_noticed(folders, emulated_modules, case):
+    assert noticed(nvcc.CSRC, case, emulated_modules, EXPECTED[case]) == NOTHING
+
+
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.name)
-def test_a_planted_fault_is_noticed(emulated_modules, monkeypatch, tmp_path, fault):
-    csrc = tmp_path / "csrc"
-    shutil.copytree(nvcc.CSRC, csrc)
-    path = csrc / "cuda" / fault.file
-    path.write_text(fault.planted(path.read_text()))
-    assert noticed(csrc, fault.case, emulated_modules, monkeypatch)
-
-
-@pytest.mark.usefixtures("compiler")
-@pytest.mark.parametrize("case", sorted({fault.case for fault in PLANTED}))
-def test_without_a_fault_nothing_is_noticed(emulated_modules, monkeypatch, case):
-    assert noticed(nvcc.CSRC, case, emulated_modules, monkeypatch) == ""
+def test_a_planted_fault_is_noticed(folders, emulated_modules, fault):
+    if fault in ON_THE_HOST:
+        command = [sys.executable, "-m", f"{__package__}.faulty", fault.name, str(folders[fault.name])]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        said = done.stdout.strip()
+    else:
+        said = noticed(folders[fault.name], fault.case, emulated_modules, EXPECTED[fault.case])
+    assert said != NOTHING

@@ -57,7 +57,7 @@ class Machine:
         """Run a kernel to its end. `workspace` is the address of a cooperative launch's (%envreg1, 2)."""
         if name not in self.module.kernels:
             raise PtxError(f"no kernel {name}; the file has {sorted(self.module.kernels)}")
-        self.kernel = self.module.kernels[name]
+        self.kernel = self.module.kernels[name].read()
         self._set_up(tuple(grid), tuple(block), shared_bytes, workspace)
         self._set_parameters(arguments)
         if not self.kernel.program:

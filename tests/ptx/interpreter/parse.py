@@ -88,6 +88,14 @@ class Kernel:
     code: list[Instruction] = field(default_factory=list)
     leaders: frozenset[int] = frozenset()  # instructions where another basic block begins
     program: list[Any] = field(default_factory=list)  # the instructions as opcodes.compile_kernel made them
+    unread: str | None = None  # the body, until `read`
+
+    def read(self) -> Kernel:
+        """This kernel with its body parsed: a file has many that nobody launches."""
+        if self.unread is not None:
+            body, self.unread = self.unread, None
+            _body(self, body)
+        return self
 
 
 @dataclass
@@ -115,7 +123,7 @@ def parse(text: str) -> Module:
         threads = int(np.prod([int(x or 1) for x in limit.groups()])) if limit else None
         kernel = Kernel(match[1], threads)
         _parameters(kernel, match[2])
-        _body(kernel, text[match.end() : close])
+        kernel.unread = text[match.end() : close]
         kernels[kernel.name] = kernel
         outside.append(text[end : match.start()])
         end = close
