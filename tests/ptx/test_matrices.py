@@ -149,6 +149,18 @@ def test_an_asynchronous_copy_arrives_at_the_wait():
         run(COPY + "cp.async.wait_group 0; ld.shared.b64 %o, [s];", a, out="u8")
 
 
+def test_a_copy_to_what_others_still_read_is_a_hazard():
+    a = np.arange(32, dtype="u8") + 100
+    read = "cp.async.wait_all; {} xor.b32 %r3, %r2, 8; ld.shared.b64 %o, [%r3];"
+    again = "{} cp.async.ca.shared.global [%r2], [%pa], 8; cp.async.wait_all;"
+    sync = "bar.warp.sync 0xffffffff;"
+    got = run(COPY + read.format(sync) + again.format(sync), a, out="u8")
+    np.testing.assert_array_equal(got, a[np.arange(32) ^ 1])
+    for first, second in (("", sync), (sync, "")):
+        with pytest.raises(PtxError, match="hazard"):
+            run(COPY + read.format(first) + again.format(second), a, out="u8")
+
+
 def test_groups_of_copies_arrive_in_order():
     a = np.arange(32, dtype="u8") + 100
     second = "add.u32 %r3, %r2, 512; cp.async.ca.shared.global [%r3], [%pa], 8; cp.async.commit_group;"

@@ -111,6 +111,6 @@ class SharedMemory(PrivateMemory):
             raise PtxError(f"shared-memory hazard: {how} without a barrier since another thread's access, {where}")
 
     def forget(self, address: Array, size: int, machine: Machine, active: Active) -> None:
-        """Bytes that an asynchronous copy will write: nobody may read them before it is waited for."""
-        index = self.index(machine.block_of[active.sel], address, size, machine, active)
+        """Bytes that an asynchronous copy writes from now on: nobody may read them before it is waited for."""
+        index = self.touch("write", address, size, machine, active)
         self.written[self._granules(index, size)] = False
