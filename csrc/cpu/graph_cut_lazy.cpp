@@ -298,15 +298,15 @@ class Lazy {
                             : unit();
     last_low_ = low, last_picked_ = picked_;
     const double near = kHorizon * std::max(0.25 * unit(), fall);
-    std::vector<int64_t> taken;
-    outside_->take(outside_->segments() >= kSegments ? -HUGE_VAL : low - tolerance_ - near, &taken);
-    const int64_t count = int64_t(taken.size());
+    int64_t* taken;
+    double* gain;
+    const int64_t count =
+        outside_->take(outside_->segments() >= kSegments ? -HUGE_VAL : low - tolerance_ - near, &taken, &gain);
     renewed_ += count;
-    Array<double> gain(std::max<int64_t>(1, count));
-    fresh(taken.data(), count, gain.data());
+    fresh(taken, count, gain);
     std::vector<int64_t> in, out;
     std::vector<double> in_gain, out_gain;
-    const std::vector<int64_t> joining = largest_of(gain.data(), count, kJoin, low - near);
+    const std::vector<int64_t> joining = largest_of(gain, count, kJoin, low - near);
     const int64_t join = int64_t(joining.size());
     for (int64_t k : joining) in.push_back(taken[k]), in_gain.push_back(gain[k]);
     int64_t staying = 0;
@@ -318,7 +318,7 @@ class Lazy {
       taken[staying] = taken[k];
       gain[staying++] = gain[k] + error() * rows_.scale(taken[k]);
     }
-    outside_->append(taken.data(), gain.data(), staying, sum_.data());
+    outside_->append(taken, gain, staying, sum_.data());
     make_room(join, &out, &out_gain);
     pool_.add(in.data(), in_gain.data(), join);
     outside_->append(out.data(), out_gain.data(), int64_t(out.size()), sum_.data());

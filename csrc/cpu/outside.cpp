@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace dq_fast {
 
@@ -79,7 +80,7 @@ double Outside::renew(const double* w) {
   return largest;
 }
 
-void Outside::take(double limit, std::vector<int64_t>* taken) {
+int64_t Outside::take(double limit, int64_t** taken, double** room) {
   int64_t to = 0;
   size_t kept = 0;
   std::vector<int64_t> ends;
@@ -87,13 +88,9 @@ void Outside::take(double limit, std::vector<int64_t>* taken) {
   for (size_t k = 0; k < segments_.size(); ++k) {
     const int64_t begin = segments_[k].begin, end = ends[k], first = to;
     for (int64_t p = begin; p < end; ++p) {
-      if (bound_[p] >= limit) {
-        taken->push_back(row_[p]);
-        continue;
-      }
-      if (to != p) {
-        row_[to] = row_[p], gain_[to] = gain_[p], bound_[to] = bound_[p];
-      }
+      if (bound_[p] >= limit) continue;  // those from `to` on are out: one of them changes places with a row that stays
+      std::swap(row_[to], row_[p]);
+      gain_[to] = gain_[p], bound_[to] = bound_[p];
       ++to;
     }
     if (to == first) continue;  // nothing left of this segment
@@ -101,7 +98,10 @@ void Outside::take(double limit, std::vector<int64_t>* taken) {
     segments_[kept++].begin = first;
   }
   segments_.resize(kept);
+  const int64_t count = size_ - to;
   size_ = to;
+  *taken = row_.data() + to, *room = bound_.data() + to;
+  return count;
 }
 
 }  // namespace dq_fast

@@ -29,8 +29,9 @@ class Outside {
   void picked(int64_t row);  // a row was added to w
   // Renew all bounds; returns the largest.
   double renew(const double* w);
-  // Take out the rows with a bound of at least `limit`; returns them.
-  void take(double limit, std::vector<int64_t>* taken);
+  // Take out the rows with a bound of at least `limit`; returns how many. Until rows are appended they stand in
+  // `taken`, in no particular order, and there is room for a number of each: both may be appended from there.
+  int64_t take(double limit, int64_t** taken, double** room);
   int64_t segments() const { return int64_t(segments_.size()); }
 
  private:
