@@ -22,6 +22,8 @@ STEP = 2e-6
 """s: a pick of a greedy loop inside one block: a row of similarities read, a block-wide maximum, two barriers."""
 LAUNCH = 2e-6
 """s: from the end of a kernel to the beginning of the next one in its stream."""
+HOST = 10e-6
+"""s: what Python takes to allocate for a launch and to queue it, assumed; where kernels are shorter, the GPU waits."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,22 @@ class Case:
         return sum(x.times * x.bytes for x in self.launches) + sum(x.times * x.bytes for x in self.products)
 
     @property
+    def on_device(self) -> float:
+        """Seconds of a GPU that never waits for the host."""
+        work = sum(x.predicted for x in self.launches) + sum(x.predicted for x in self.products)
+        return work + self.launched * LAUNCH
+
+    @property
     def predicted(self) -> float:
         """Seconds."""
-        return (
-            sum(x.predicted for x in self.launches) + sum(x.predicted for x in self.products) + self.launched * LAUNCH
-        )
+        return max(self.on_device, self.launched * HOST)
+
+    @property
+    def bound(self) -> str:
+        """By the kernels, by what torch does between them, or by the host, which queues them."""
+        if self.launched * HOST > self.on_device:
+            return "host"
+        return "torch" if 2 * sum(x.predicted for x in self.products) > self.on_device else "kernels"
 
     @property
     def floor(self) -> float:

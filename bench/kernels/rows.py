@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from machine_code import Kernel
-from predict import CLOCK, COPY, LAUNCH, PRODUCT64, STEP, Block, Case, Launch
+from predict import CLOCK, COPY, HOST, LAUNCH, PRODUCT64, STEP, Block, Case, Launch
 from streaming import reason, streams
 
 WARP = 32
@@ -187,17 +187,18 @@ def markdown(rows: Sequence[Row], cases: Sequence[Case]) -> str:
         "",
         f"Predicted: of each kernel the longest of bytes at {COPY / 1e12:.1f} TB/s (a copy), float64 arithmetic and "
         f"conversions at {CLOCK / 1e9:.3f} GHz, and {STEP * 1e6:.0f} µs for each step that waits for the one before; "
-        f"{LAUNCH * 1e6:.0f} µs from kernel to kernel; torch's float64 products at {PRODUCT64 / 1e12:.0f} TFLOP/s. "
+        f"{LAUNCH * 1e6:.0f} µs from kernel to kernel, {HOST * 1e6:.0f} µs of the host for each launch; torch's "
+        f"float64 products at {PRODUCT64 / 1e12:.0f} TFLOP/s. "
         "Constants and their sources: `bench/kernels/predict.py`. Floor: the bytes that every exact method known here "
         "moves, at the same bandwidth.",
         "",
     ]
     lines += _table(
-        ("case", "launches (kernels and torch)", "bytes", "floor", "predicted", "of that in torch"),
+        ("case", "launches (kernels and torch)", "bytes", "floor", "predicted", "bound by"),
         (
             (
                 f"{case.op} {case.name}", f"{case.launched:.0f}", f"{case.bytes:.3g}", seconds(case.floor),
-                seconds(case.predicted), f"{sum(x.predicted for x in case.products) / case.predicted:.0%}",
+                seconds(case.predicted), case.bound,
             )
             for case in cases
         ),
