@@ -1,6 +1,7 @@
 #include <tuple>
 
 #include "bind.h"
+#include "row_sums_launch.h"
 #include "rows.h"
 
 namespace dq_fast {
@@ -50,6 +51,19 @@ void dot_pairs(const Groups7& g, const Scales3& s, int64_t first, int64_t count,
                                        at<const double>(constant), at<double>(out), at<void>(stream)));
 }
 
+void dot_narrow(const Groups7& g, const Scales3& s, uintptr_t b, int64_t d1, uintptr_t w, uintptr_t v,
+                uintptr_t constant, uintptr_t out, uintptr_t stream) {
+  check("dot_narrow_pairs",
+        dot_narrow_pairs(rows_of(g), scales_of(s), at<const double>(b), d1, at<const double>(w), at<const double>(v),
+                         at<const double>(constant), at<double>(out), at<void>(stream)));
+}
+
+void add_narrow(const Groups7& g, const Scales3& s, uintptr_t b, int64_t d1, uintptr_t workspace, uintptr_t total,
+                uintptr_t stream) {
+  check("add_narrow_pairs", add_narrow_pairs(rows_of(g), scales_of(s), at<const double>(b), d1, at<double>(workspace),
+                                             at<double>(total), at<void>(stream)));
+}
+
 void centre_pairs(const Groups7& g, const Scales3& s, int64_t first, int64_t count, uintptr_t b, int64_t d1,
                   uintptr_t stream) {
   check("centre_row_pairs",
@@ -66,6 +80,10 @@ void bind_row_sums(pybind11::module_& m) {
   m.def("dot_group_rows", &dot);
   m.def("gather_group_rows", &gather);
   m.def("dot_row_pairs", &dot_pairs);
+  m.def("dot_narrow_pairs", &dot_narrow);
+  m.def("add_narrow_pairs", &add_narrow);
+  m.def("pair_sums_workspace", &pair_sums_workspace);
+  m.attr("narrow_factor") = kNarrow;
   m.def("centre_row_pairs", &centre_pairs);
 }
 

@@ -1,5 +1,6 @@
 #include "row_sums.h"
 
+#include "row_pairs.cuh"
 #include "row_sums.cuh"
 #include "row_sums_launch.h"
 #include "row_types.h"
@@ -78,6 +79,29 @@ int dot_group_rows(const RowGroups& g, const RowScales& s, const double* w, bool
               g.table, plan.rows_per_part, plan.tile_rows, plan.team, s.inverse, s.mean, s.scale, w, shifted, out);
     return cudaGetLastError();
   });
+}
+
+int64_t pair_sums_workspace(int64_t n, int64_t d1, int64_t d) {
+  return divided_up(n, pair_part_rows(n, d1, d)) * d1 * d;
+}
+
+int add_narrow_pairs(const RowGroups& g, const RowScales& s, const double* b, int64_t d1, double* workspace,
+                     double* total, void* stream) {
+  if (d1 > kNarrow || g.n == 0) return cudaErrorInvalidValue;
+  const auto on = static_cast<cudaStream_t>(stream);
+  const int64_t rows = pair_part_rows(g.n, d1, g.d), parts = divided_up(g.n, rows), numbers = d1 * g.d;
+  const int error = with_type(g.dtype, [&](auto type) -> int {
+    using T = typename decltype(type)::type;
+    constexpr auto kernel = add_pairs<T>;
+    DQ_LAUNCH(kernel, unsigned(pair_sums_blocks(g.d, parts)), kRowThreads, 0, on, static_cast<const T*>(g.x), int(d1),
+              g.d, g.n, rows, b, s.inverse, s.mean, workspace);
+    return cudaGetLastError();
+  });
+  if (error != cudaSuccess) return error;
+  const auto kernel = parts <= kFewParts ? add_parts<8> : add_parts<32>;
+  DQ_LAUNCH(kernel, unsigned(add_parts_blocks(numbers, 1)), parts <= kFewParts ? 256 : 1024, 0, on, workspace, nullptr,
+            nullptr, parts, 1, g.n, numbers, false, total);
+  return cudaGetLastError();
 }
 
 }  // namespace dq_fast

@@ -41,4 +41,10 @@ int add_group_rows(const RowGroups& rows, const RowScales& scales, bool average,
 int dot_group_rows(const RowGroups& rows, const RowScales& scales, const double* w, bool shifted, double* out,
                    void* stream);
 
+// total [d1, d]: sum of b_i (x) (x_i - mean) over all rows, x_i normalised, mean [d] or none, b [n, d1], d1 <= kNarrow.
+// Table and groups do not matter.
+int64_t pair_sums_workspace(int64_t n, int64_t d1, int64_t d);
+int add_narrow_pairs(const RowGroups& rows, const RowScales& scales, const double* b, int64_t d1, double* workspace,
+                     double* total, void* stream);
+
 }  // namespace dq_fast

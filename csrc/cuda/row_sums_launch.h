@@ -16,6 +16,12 @@ constexpr int64_t kPartFields = 4;      // of a line of the table of parts: firs
 constexpr int kAddColumns = 32;         // of a block that adds parts: a warp reads 256 bytes in a row
 constexpr int64_t kFewParts = 64;       // of a group: 8 warps add them soon enough; more take 32
 
+constexpr int kNarrow = 16;                // columns of a narrow factor whose sums a thread keeps in registers
+constexpr int64_t kPairTile = 32;          // rows of it in shared memory at a time
+constexpr int64_t kPairPartRows = 64;      // rows of a partial sum [d1, d2] at least
+constexpr int64_t kPairParts = 512;        // about so many of them, fewer where
+constexpr int64_t kPairNumbers = 1 << 22;  // they would be more than 32 MB
+
 inline int64_t divided_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Blocks that a multiprocessor has registers for, at least: told to the compiler, which else spills a few to reach the
@@ -81,8 +87,16 @@ inline void row_table(const RowPlan& plan, const int64_t* offsets, int64_t group
   first[groups] = part;
 }
 
+// Rows of a partial sum [d1, d2] of n rows of two factors.
+inline int64_t pair_part_rows(int64_t n, int64_t d1, int64_t d2) {
+  const int64_t by_parts = divided_up(n, kPairParts), by_memory = divided_up(n * d1, divided_up(kPairNumbers, d2));
+  const int64_t rows = by_parts > by_memory ? by_parts : by_memory;
+  return divided_up(rows > kPairPartRows ? rows : kPairPartRows, kPairTile) * kPairTile;
+}
+
 // Blocks of each grid; grids are one-dimensional, whose limit is 2^31 - 1.
 inline int64_t add_parts_blocks(int64_t d, int64_t groups) { return groups * divided_up(d, kAddColumns); }
+inline int64_t pair_sums_blocks(int64_t d2, int64_t parts) { return parts * divided_up(d2, kRowThreads); }
 inline int64_t wide_sums_blocks(int64_t d, int64_t parts) { return parts * divided_up(d, kRowThreads); }
 
 }  // namespace dq_fast

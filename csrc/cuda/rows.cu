@@ -34,6 +34,18 @@ int dot_row_pairs(const RowGroups& g, const RowScales& s, int64_t first, int64_t
   });
 }
 
+int dot_narrow_pairs(const RowGroups& g, const RowScales& s, const double* b, int64_t d1, const double* w,
+                     const double* v, const double* constant, double* out, void* stream) {
+  if (d1 > kNarrow || g.n == 0) return cudaErrorInvalidValue;
+  return with_type(g.dtype, [&](auto type) -> int {
+    using T = typename decltype(type)::type;
+    constexpr auto kernel = narrow_dots<T>;
+    DQ_LAUNCH(kernel, warp_blocks(divided_up(g.n, kPairRows)), kRowThreads, 0, static_cast<cudaStream_t>(stream),
+              static_cast<const T*>(g.x), int(d1), g.d, g.n, b, w, s.inverse, s.mean, v, constant, s.scale, out);
+    return cudaGetLastError();
+  });
+}
+
 int centre_row_pairs(const RowGroups& g, const RowScales& s, int64_t first, int64_t count, const double* b, int64_t d1,
                      void* stream) {
   if (count == 0) return cudaSuccess;

@@ -16,6 +16,10 @@ int gather_group_rows(const RowGroups& rows, const RowScales& scales, const int6
 int dot_row_pairs(const RowGroups& rows, const RowScales& scales, int64_t first, int64_t count, const double* y,
                   const double* v, const double* constant, double* out, void* stream);
 
+// As dot_row_pairs for all rows, with y = b @ w formed on the way: b [n, d1], d1 <= kNarrow, w [d1, d].
+int dot_narrow_pairs(const RowGroups& rows, const RowScales& scales, const double* b, int64_t d1, const double* w,
+                     const double* v, const double* constant, double* out, void* stream);
+
 // scale [n], rows first to first + count: 1 / ||b_i (x) h_i - mean||, b [count, d1] normalised, mean [d1, d].
 int centre_row_pairs(const RowGroups& rows, const RowScales& scales, int64_t first, int64_t count, const double* b,
                      int64_t d1, void* stream);

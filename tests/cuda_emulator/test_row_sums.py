@@ -127,12 +127,13 @@ def test_groups_of_all_sizes(emulated, two, center):
     "dtypes", [d if d[0] == d[1] else plainly(d) for d in itertools.product(DTYPES, DTYPES)], ids=str
 )
 def test_two_factors_of_all_types(emulated, dtypes, center, monkeypatch):
-    monkeypatch.setattr(cuda_rows, "_CHUNK_NUMBERS", 1000)  # several chunks
-    b, h = gradient_like(50, 6, 40, 5)
-    factors = (unaligned(h.to(dtypes[0])), b.to(dtypes[1]))
-    check(ops.cosine_row_sums(factors, center=center), definition(factors, [0, 50], center=center), 50)
-    assert emulated.launched("pair_dots") > 1
-    assert emulated.launched("centred_norms") > 1 or not center
+    monkeypatch.setattr(cuda_rows, "_CHUNK_NUMBERS", 2000)  # several chunks
+    for d1, kernel in ((6, "narrow_dots"), (17, "pair_dots")):
+        b, h = gradient_like(70, d1, 40, 5)
+        factors = (unaligned(h.to(dtypes[0])), b.to(dtypes[1]))
+        check(ops.cosine_row_sums(factors, center=center), definition(factors, [0, 70], center=center), 70)
+        assert emulated.launched(kernel) >= 1
+        assert emulated.launched("centred_norms") > 1 or not center
 
 
 @FORWARD
@@ -194,6 +195,8 @@ CASES = {
     "wide": (randn(6, 6150, seed=5),),
     "two": (randn(90, 5, seed=6).bfloat16(), randn(90, 33, seed=7) + 1),
     "two, wider first": (randn(90, 21, seed=8), randn(90, 4, seed=9)),
+    "two, neither narrow": (randn(60, 17, seed=16), randn(60, 19, seed=17)),
+    "two, sixteen and many columns": (randn(140, 16, seed=18), randn(140, 300, seed=19)),
     "two, tight": (1 + 1e-3 * randn(60, 4, seed=10), 1 + 1e-3 * randn(60, 11, seed=11)),
     "three": (randn(30, 2, seed=12), randn(30, 3, seed=13), randn(30, 4, seed=14)),
     "float64": (randn(30, 5, seed=15).double(),),

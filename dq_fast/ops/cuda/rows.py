@@ -42,7 +42,7 @@ class Factor:
     """
 
     def __init__(self, x: Tensor, offsets: Tensor | None = None, *, center: bool = False) -> None:
-        """Rows x [n, d], n >= 1, of one of DTYPES; offsets int64 [groups + 1] on the CPU, contiguous; None: one group."""
+        """Rows x [n, d], n >= 1, of one of DTYPES; offsets int64 [groups + 1] on the CPU; None is one group."""
         kernels = launch.kernels()
         self.x = x.contiguous()
         n, d = x.shape
@@ -118,6 +118,30 @@ class Factor:
                 self._rows, scales, first, len(y), y.data_ptr(), _address(v), _address(constant), out.data_ptr(), stream
             )
 
+    def narrow_dots(
+        self, b: Tensor, w: Tensor, less: Tensor | None, v: Tensor | None, constant: Tensor | None,
+        scale: Tensor | None, out: Tensor,
+    ) -> None:  # fmt: skip
+        """Write out [n] = <b_i @ w, x_i>, b [n, d1] narrow, w [d1, d]; csrc/cuda/rows.h says what the rest is."""
+        scales = (_address(self.inverse), _address(less), _address(scale))
+        with launch.on(self.x.device) as stream:
+            launch.kernels().dot_narrow_pairs(
+                self._rows, scales, b.data_ptr(), b.shape[1], w.data_ptr(), _address(v), _address(constant),
+                out.data_ptr(), stream,
+            )  # fmt: skip
+
+    def narrow_sum(self, b: Tensor, less: Tensor | None = None) -> Tensor:
+        """Sum of b_i (x) (x_i - less), b [n, d1] narrow: float64 [d1, d]."""
+        kernels, d1 = launch.kernels(), b.shape[1]
+        total = self.numbers(d1, self.d)
+        workspace = self.numbers(kernels.pair_sums_workspace(self.n, d1, self.d))
+        scales = (_address(self.inverse), _address(less), 0)
+        with launch.on(self.x.device) as stream:
+            kernels.add_narrow_pairs(
+                self._rows, scales, b.data_ptr(), d1, workspace.data_ptr(), total.data_ptr(), stream
+            )
+        return total
+
     def pair_scales(self, first: int, b: Tensor, mean: Tensor, scale: Tensor) -> None:
         """Write scale [n], from `first` on: 1 / ||b_i (x) x_i - mean|| with b [k, d1], mean [d1, d]."""
         scales = (_address(self.inverse), _address(mean), _address(scale))
@@ -146,11 +170,16 @@ class _One:
 
 
 class _Two:
-    """Two factors: matrix products of torch over some rows at a time; see Centre for what centred rows are made of."""
+    """Two factors; see Centre for what centred rows are made of.
+
+    With a narrow factor of few columns, kernels form the products too; else torch does, over some rows at a time.
+    """
 
     def __init__(self, factors: list[Tensor], center: bool) -> None:
         self.b, self.h = (Factor(x) for x in sorted(factors, key=lambda x: x.shape[1]))
         self.n = self.h.n
+        few = self.b.d <= launch.kernels().narrow_factor
+        self.f = self.b.run(0, self.n) if few else None  # narrow rows, less b0 where centred
         self.b0: Tensor | None = None
         self.h0: Tensor | None = None
         self.c: Tensor | None = None
@@ -162,6 +191,7 @@ class _Two:
             for i, k in self._chunks():
                 self.h.pair_scales(i, self.b.run(i, k), mean, scale)
             self.c, self.scale = mean - torch.outer(self.b0, self.h0), scale
+            self.f = self.b.run(0, self.n, self.b0) if few else None
             self._total = self._centred_sum(self.b0, self.h0, self.c, scale)
 
     def _chunks(self) -> Iterator[tuple[int, int]]:
@@ -170,12 +200,18 @@ class _Two:
             yield i, min(step, self.n - i)
 
     def _sum(self) -> Tensor:
+        if self.f is not None:
+            return self.h.narrow_sum(self.f)
         total = self.h.numbers(self.b.d, self.h.d).zero_()
         for i, k in self._chunks():
             total.addmm_(self.b.run(i, k).T, self.h.run(i, k))
         return total
 
     def _centred_sum(self, b0: Tensor, h0: Tensor, c: Tensor, scale: Tensor) -> Tensor:
+        if self.f is not None:
+            s = scale[:, None]
+            total, along = self.h.narrow_sum(self.f * s), self.h.narrow_sum(s, h0)[0]
+            return total + torch.outer(b0, along) - scale.sum() * c
         total, along = torch.zeros_like(c), torch.zeros_like(h0)
         for i, k in self._chunks():
             s = scale[i : i + k]
@@ -195,6 +231,9 @@ class _Two:
         v = constant = None
         if self.b0 is not None and self.c is not None:
             v, constant = self.b0 @ w, (self.c * w).sum()
+        if self.f is not None:
+            self.h.narrow_dots(self.f, w, self.h0, v, constant, self.scale, out)
+            return out
         for i, k in self._chunks():
             y = self.b.run(i, k, self.b0) @ w
             self.h.pair_dots(i, y, self.h0, v, constant, self.scale, out[i : i + k])
