@@ -15,6 +15,7 @@ from dq_fast.ops.cuda import blocks
 
 from ..ops.exhaustive import bin_sizes, greedy, ranked
 from ..ops.inputs import HARD, clustered, gradient_like
+from .conftest import STREAM
 
 METHODS = ["auto", "gram", "lazy", "naive"]
 SETTINGS = {  # each thread order has its own: they need not be crossed
@@ -142,6 +143,66 @@ def test_large_groups_plain_only(emulated, monkeypatch, method):
     if method == "lazy":
         assert 6 <= emulated.launched("pick_block") <= 30, emulated.launches()
         assert emulated.launched("pick_winner") <= 60, emulated.launches()
+
+
+@forward
+@pytest.mark.parametrize("n", [5, 900, 9000])
+def test_bounds_of_rows_outside(emulated, n):
+    """Buckets of neighbours, against numpy: rows inside and rows that are gone do not count."""
+    g = torch.Generator().manual_seed(n)
+    along = 2 * torch.rand(n, generator=g, dtype=torch.float64) - 1
+    gains = torch.randn(n, generator=g, dtype=torch.float64)
+    gains[torch.rand(n, generator=g) < 0.3] = -torch.inf
+    inside = (torch.rand(n, generator=g) < 0.3).to(torch.uint8)
+    order = along.sort().indices
+    bounds = torch.full((4, emulated.module.graph_cut_bounds() // 4), torch.nan, dtype=torch.float64)
+    emulated.module.graph_cut_outside(
+        *(x.data_ptr() if isinstance(x, torch.Tensor) else x for x in (order, n, along, gains, inside, bounds)), STREAM
+    )
+    each = max(8, -(-n // bounds.shape[1]))
+    for k, rows in enumerate(order.split(each)):
+        rows = rows[(inside[rows] == 0) & torch.isfinite(gains[rows])]
+        if len(rows) == 0:
+            assert bounds[0, k] == -torch.inf
+            continue
+        a = along[rows]
+        want = [gains[rows].max(), a.min(), a.max(), ((1 - a.square()).max() + 1e-10).sqrt()]
+        torch.testing.assert_close(bounds[:, k], torch.stack(want), rtol=1e-14, atol=0)
+
+
+@forward
+@pytest.mark.parametrize(
+    ("outside", "along", "picks"),
+    [
+        ((-torch.inf, 0.0, 0.0, 0.0), 1.0, 6),  # nobody there
+        ((9.5, 0.0, 1.0, 0.0), 1.0, 1),  # may have lost nothing
+        ((9.5, 1.0, 1.0, 0.0), 1.0, 6),  # loses what the candidates lose
+        ((9.5, -1.0, 0.0, 0.0), -1.0, 1),
+        ((9.5, -1.0, -1.0, 0.0), -1.0, 6),
+        ((9.5, 0.0, 0.0, 1.0), 0.0, 1),  # may have gained
+        ((3.5, 0.0, 0.0, 0.0), 0.0, 4),  # the candidates have 10, 8, 6, 4
+        ((5.5, 0.5, 0.5, 0.5), 0.6, 3),  # 5.5 - 2 t * (0.6 * 0.5 - 0.8 * 0.5) = 5.5 + 0.2 t against 10 - 2 t
+        ((10.0, 0.0, 1.0, 0.0), 1.0, 0),  # a tie
+    ],
+)
+def test_a_block_stops_where_a_row_outside_may_win(emulated, outside, along, picks):
+    """Six candidates that are the same row; the gain of one falls by 2 with every pick."""
+    m = 6
+    rows = torch.arange(m)
+    s, gains = torch.ones(m, m, dtype=torch.float64), torch.full((m,), 10.0, dtype=torch.float64)
+    alongs = torch.full((m,), along, dtype=torch.float64)
+    bounds = torch.full((4, emulated.module.graph_cut_bounds() // 4), torch.nan, dtype=torch.float64)
+    bounds[:, 0] = torch.tensor(outside, dtype=torch.float64)
+    gone, indices = torch.zeros(m, dtype=torch.uint8), torch.full((m,), -1)
+    values, count = torch.zeros(m, dtype=torch.float64), torch.full((1,), -1)
+    emulated.module.graph_cut_block(
+        s.data_ptr(), m, rows.data_ptr(), alongs.data_ptr(), gains.data_ptr(), bounds.data_ptr(), 1, 1e-9, False, m,
+        100, 0.0, gone.data_ptr(), indices.data_ptr(), values.data_ptr(), count.data_ptr(), STREAM,
+    )  # fmt: skip
+    assert int(count) == picks
+    assert indices.tolist() == [100 + k if k < picks else -1 for k in range(m)]
+    assert gone.tolist() == [k < picks for k in range(m)]
+    torch.testing.assert_close(values[:picks], 10 - 2 * torch.arange(picks, dtype=torch.float64), rtol=0, atol=0)
 
 
 @orders
