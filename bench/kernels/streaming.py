@@ -24,6 +24,7 @@ OTHERS: dict[str, str] = {
     r"add_parts<.*": "partial sums, 1 % of the bytes; a warp's lanes read 256 bytes side by side",
     r"gather_rows<.*": "a warp a row; it writes twice as much as it reads, float64 side by side",
     r"pair_dots<.*": "reads mostly float64 products: a warp's lanes 256 bytes side by side",
+    r"(narrow_dots|add_pairs)<.*": "bound by float64 arithmetic: d1 operations for each number, read side by side",
     r"centred_norms<.*": "bound by float64 arithmetic: d1 operations for each number read",
     r"patch_maps_large<.*, true>": "channels last: a lane a channel, 128 bytes a warp, at a stride",
     r"patch_scores_finish": "an image's maps, a few KB, from the second-level cache",

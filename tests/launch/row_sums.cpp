@@ -62,6 +62,19 @@ void table_of(const std::vector<int64_t>& offsets, int64_t d) {
   }
 }
 
+// Partial sums of two factors.
+void pairs_of(int64_t n, int64_t d1, int64_t d2) {
+  const std::string where = at(n, d1) + " x " + std::to_string(d2);
+  const int64_t rows = pair_part_rows(n, d1, d2), parts = divided_up(n, rows);
+  expect(rows >= kPairPartRows && rows % kPairTile == 0, "a part of pairs ends within a tile", where);
+  expect(parts * rows >= n && (parts - 1) * rows < n, "parts of pairs", where);
+  expect(parts <= kPairParts, "more parts of pairs than intended", where);
+  expect(parts == 1 || parts * d1 * d2 <= 2 * kPairNumbers, "partial sums take more memory than intended", where);
+  expect(pair_sums_blocks(d2, parts) * kRowThreads >= parts * d2, "columns of pairs", where);
+  expect_launchable(pair_sums_blocks(d2, parts), 1, kRowThreads, 8 * kPairTile * (kNarrow + 1), where);
+  expect_launchable(add_parts_blocks(d1 * d2, 1), 1, 1024, 8 * 1024, where);
+}
+
 }  // namespace
 
 int main() {
@@ -71,6 +84,9 @@ int main() {
     for (int64_t d : sizes())
       for (int element : {2, 4}) plan_of(n, d, element);
   for (int64_t d = 1; d < 8192; ++d) plan_of(1000, d, d % 2 ? 2 : 4);
+  for (int64_t n : rows)
+    for (int64_t d2 : {1, 64, 513, 4096, 100'000})
+      for (int64_t d1 = 1; d1 <= kNarrow; ++d1) pairs_of(n, d1, d2);
   for (int64_t d : {1, 33, 512, 6145}) {
     table_of({0}, d);
     table_of({0, 0}, d);

@@ -15,24 +15,30 @@ namespace {
 void by_matrices(const char* name, int64_t groups, int64_t n, int64_t d1, int64_t d2) {
   const char* op = "graph_cut_bins";
   const double rows = double(n), all = double(groups) * rows, square = rows * rows;
-  // The copies of the rows, and their sums, as in cosine_row_sums: two products of d1 x d2, copies before each.
-  const double narrow = rows * double(d1), wide = rows * double(d2);
+  // Norms and sums as in cosine_row_sums, and float64 copies of the rows for the similarities.
+  const double narrow = rows * double(d1), wide = rows * double(d2), every = wide * double(d1);
+  const double each = double(groups);
   const int64_t blocks = divided_up(n, kRowThreads / 32);
   for (const int64_t d : {d1, d2}) {
     const RowPlan plan = row_plan(n, d, 4);
     const int64_t parts = row_parts(plan, n, nullptr, 1);
     const double numbers = d == d1 ? narrow : wide;
+    const bool few = parts * plan.slices <= kFewParts;
     launch(op, name, "add_rows<float, " + std::to_string(plan.columns) + ", false>",
-           {parts, kRowThreads, plan.shared, double(groups)}, {4 * numbers + 8 * rows, 2 * numbers, 2 * numbers});
-    launch(op, name, parts * plan.slices <= kFewParts ? "add_parts<8>" : "add_parts<32>",
-           {add_parts_blocks(d, 1), parts * plan.slices <= kFewParts ? 256 : 1024, 0, double(groups)},
+           {parts, kRowThreads, plan.shared, each}, {4 * numbers + 8 * rows, 2 * numbers, 2 * numbers});
+    launch(op, name, few ? "add_parts<8>" : "add_parts<32>", {add_parts_blocks(d, 1), few ? 256 : 1024, 0, each},
            {8 * double(parts * plan.slices * d)});
-    launch(op, name, "gather_rows<float>", {blocks, kRowThreads, 0, (d == d1 ? 3.0 : 2.0) * double(groups)},
+    launch(op, name, "gather_rows<float>", {blocks, kRowThreads, 0, (d == d1 ? 2 : 1) * each},
            {12 * numbers, numbers, numbers});
   }
-  launch(op, name, "pair_dots<float>", {blocks, kRowThreads, 0, double(groups)},
-         {12 * wide + 16 * rows, 2 * wide, wide});
-  for (int k = 0; k < 2; ++k) product(op, name, 2 * rows * double(d1 * d2), 8 * (narrow + wide), double(groups));
+  const int64_t parts = divided_up(n, pair_part_rows(n, d1, d2));
+  launch(op, name, "add_pairs<float>", {pair_sums_blocks(d2, parts), kRowThreads, 0, each},
+         {4 * wide + 8 * narrow + 8 * double(parts * d1 * d2), every + wide, wide});
+  const bool few = parts <= kFewParts;
+  launch(op, name, few ? "add_parts<8>" : "add_parts<32>", {add_parts_blocks(d1 * d2, 1), few ? 256 : 1024, 0, each},
+         {8 * double(parts * d1 * d2)});
+  launch(op, name, "narrow_dots<float>", {divided_up(n, 4 * kRowThreads / 32), kRowThreads, 0, each},
+         {4 * wide + 8 * narrow + 16 * rows, every + 2 * wide, wide});
   product(op, name, 2 * square * double(d1), 8 * square, double(groups));
   product(op, name, 2 * square * double(d2), 8 * square, double(groups));
   product(op, name, 0, 3 * 8 * square, double(groups));  // one matrix times the other

@@ -45,25 +45,24 @@ void one_factor(const char* name, const Type& t, int64_t n, int64_t d) {
   floor_of(kOp, name, 2 * t.bytes * numbers);
 }
 
-// Groups of n rows, factors d1 and d2 float32: dq_fast/ops/cuda/rows.py, _Two. Chunks of rows stay in the L2 cache.
+// Groups of n rows, factors d1 (of kNarrow columns or fewer) and d2, float32: dq_fast/ops/cuda/rows.py, _Two.
 void two_factors(const char* name, double groups, int64_t n, int64_t d1, int64_t d2) {
   const Type& t = kTypes[0];
   first_pass(name, t, n, d1, groups);
   first_pass(name, t, n, d2, groups);
-  const double rows = double(n);
-  const int64_t blocks = divided_up(n, kRowThreads / 32);
-  for (const int64_t d : {d1, d2}) {
-    const double numbers = rows * double(d);
-    // before each of the two products of the narrow factor, and before the one of the wide factor
-    launch(kOp, name, "gather_rows<float>", {blocks, kRowThreads, 0, d == d1 ? 2 * groups : groups},
-           {12 * numbers + 8 * rows, numbers, numbers});
-  }
-  const double flops = 2 * rows * double(d1 * d2);
-  product(kOp, name, flops, 8 * rows * double(d1 + d2), groups);
-  product(kOp, name, flops, 8 * rows * double(d1 + d2), groups);
-  launch(kOp, name, "pair_dots<float>", {blocks, kRowThreads, 0, groups},
-         {12 * rows * double(d2) + 16 * rows, 2 * rows * double(d2), rows * double(d2)});
-  floor_of(kOp, name, 2 * 4 * groups * rows * double(d1 + d2));
+  const double rows = double(n), narrow = rows * double(d1), wide = rows * double(d2), every = wide * double(d1);
+  launch(kOp, name, "gather_rows<float>", {divided_up(n, kRowThreads / 32), kRowThreads, 0, groups},
+         {12 * narrow + 8 * rows, narrow, narrow});
+  const int64_t parts = divided_up(n, pair_part_rows(n, d1, d2));
+  const double partial = 8 * double(parts * d1 * d2);
+  launch(kOp, name, "add_pairs<float>", {pair_sums_blocks(d2, parts), kRowThreads, 0, groups},
+         {4 * wide + 8 * narrow + partial, every + wide, wide});
+  const bool few = parts <= kFewParts;
+  launch(kOp, name, few ? "add_parts<8>" : "add_parts<32>", {add_parts_blocks(d1 * d2, 1), few ? 256 : 1024, 0, groups},
+         {partial, partial / 8});
+  launch(kOp, name, "narrow_dots<float>", {divided_up(n, 4 * kRowThreads / 32), kRowThreads, 0, groups},
+         {4 * wide + 8 * narrow + 16 * rows, every + 2 * wide, wide});
+  floor_of(kOp, name, 2 * 4 * groups * (narrow + wide));
 }
 
 }  // namespace
@@ -81,7 +80,7 @@ int main() {
         block_of(dot_name(t, center), kRowThreads, plan.shared);
         block_of(dot_name(t, center, false), kRowThreads);
       }
-    for (const char* kernel : {"gather_rows<", "pair_dots<", "centred_norms<"})
+    for (const char* kernel : {"gather_rows<", "pair_dots<", "narrow_dots<", "add_pairs<", "centred_norms<"})
       block_of(kernel + std::string(t.name) + ">", kRowThreads);
     for (const char* center : {"false>", "true>"}) {
       block_of("add_wide_rows<" + std::string(t.name) + ", " + center, kRowThreads);
