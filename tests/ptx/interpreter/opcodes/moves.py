@@ -52,7 +52,7 @@ def _count(one: Instruction) -> int:
     return next((int(w[1:]) for w in one.words if w in ("v2", "v4", "v8")), 1)
 
 
-@opcode("ld", "ldu")
+@opcode("ld")
 def _ld(one: Instruction, kernel: Kernel) -> Run:
     if len(one.operands) != 2:  # a cache policy
         raise one.unsupported()
