@@ -116,7 +116,9 @@ def sources_of(source: Path, include: Sequence[Path]) -> list[Path]:
     while todo:
         file = todo.pop()
         for name in _INCLUDE.findall(file.read_text()):
-            header = next((at for at in ((where / name).resolve() for where in (file.parent, *include)) if at.is_file()), None)
+            header = next(
+                (at for at in ((where / name).resolve() for where in (file.parent, *include)) if at.is_file()), None
+            )
             if header is not None and header not in found:
                 found[header] = None
                 todo.append(header)
@@ -157,7 +159,9 @@ def _run(command: Sequence[str]) -> None:
 def compiled(source: Path, flags: Sequence[str], include: Sequence[Path]) -> Path:
     """The object file of a source."""
     texts = [file.read_bytes() for file in sources_of(source.resolve(), include)]
-    key = _hash(_identity(), *flags, *texts)  # not where it lies: a copy with a planted fault shares what it did not change
+    key = _hash(
+        _identity(), *flags, *texts
+    )  # not where it lies: a copy with a planted fault shares what it did not change
     family = f"{source.stem}-{_hash(*flags)[:8]}"
     path = folder() / f"{family}-{key}.o"
     try:
@@ -167,7 +171,7 @@ def compiled(source: Path, flags: Sequence[str], include: Sequence[Path]) -> Pat
                 _run([compiler(), *flags, *headers, "-x", "c++", "-c", str(source), "-o", str(target)])
     except BuildFailed:
         before = sorted(folder().glob(f"{family}-*.o"), key=lambda it: it.stat().st_mtime)
-        if os.environ.get(STALE) != "1" or not before:
+        if os.environ.get(STALE) != "1" or not before or CSRC not in source.parents:
             raise
         warnings.warn(f"{source} does not compile; the last version that did is used", stacklevel=2)
         return before[-1]
@@ -199,7 +203,9 @@ def linked(sources: Sequence[Path], kind: str, include: Sequence[Path], name: st
 
 def shared_library(kind: str = "plain", csrc: Path = CSRC) -> Path:
     """The library with the two modules MODULE (the kernels of `csrc`) and `_emulator` (settings, what was launched)."""
-    kernels = sorted((csrc / "cuda").glob("*.cu")) + sorted((csrc / "cuda").glob("bind_*.cpp")) + [csrc / "bind_cuda.cpp"]
+    kernels = (
+        sorted((csrc / "cuda").glob("*.cu")) + sorted((csrc / "cuda").glob("bind_*.cpp")) + [csrc / "bind_cuda.cpp"]
+    )
     if not kernels[-1].is_file():
         raise CannotBuild("needs a checkout: the kernels' sources are not beside these tests")
     return linked(

@@ -55,7 +55,7 @@ def graph_cut_lazy() -> Outputs:
 
 def _maps(seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    shape = (3, 75, 7, 9)  # images that do not end at 16 bytes, several tiles for a warp
+    shape = (3, 140, 7, 9)  # images that do not end at 16 bytes, three tiles for a warp
     activations = torch.randn(shape, generator=generator).abs()
     return activations.to(dtype), torch.randn(shape, generator=generator).to(dtype)
 

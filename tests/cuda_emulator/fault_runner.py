@@ -1,7 +1,8 @@
 """Runs cases on faulty builds, each in a forked child: python -m tests.cuda_emulator.fault_runner JOBS RESULTS.
 
-JOBS is a JSON file: a list of {name, library, case, order}. RESULTS gets {name: [status, what the child said]}. A child
-ends with 0 where it noticed nothing, 1 where values are wrong or the op raised, else as the sanitizer or a signal has it.
+JOBS is a JSON file: a list of {name, library, case, order}. RESULTS gets {name: [status, what the child said, its process
+id]}. A child ends with 0 where it noticed nothing, 1 where values are wrong or the op raised, else as the sanitizer or a
+signal has it.
 Forked, because importing torch takes seconds under a sanitizer.
 """
 
@@ -27,16 +28,16 @@ def run(library: str, case: str, order: str) -> int:
         with in_place(*modules, order, patch) as emulated:
             got = make()
             if not emulated.launches():
-                print("no kernel was launched")
+                sys.stdout.write("no kernel was launched\n")
                 return 2
     except (Exception, AssertionError) as error:  # noqa: BLE001  whatever it is, it was noticed
-        print(f"error: {type(error).__name__}: {error}")
+        sys.stdout.write(f"error: {type(error).__name__}: {error}\n")
         return 1
     for k, (a, b) in enumerate(zip(got, expected, strict=True)):
         if not fault_cases.same(a, b):
-            print(f"wrong values in output {k}")
+            sys.stdout.write(f"wrong values in output {k}\n")
             return 1
-    print("nothing noticed")
+    sys.stdout.write("nothing noticed\n")
     return 0
 
 

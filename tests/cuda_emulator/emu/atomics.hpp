@@ -45,8 +45,8 @@ T atomic(T* at, Change change) {
 
 }  // namespace emu
 
-#define EMU_ATOMIC(name, T, expression)                    \
-  inline T name(T* at, T v) {                              \
+#define EMU_ATOMIC(name, T, expression)                                        \
+  inline T name(T* at, T v) {                                                  \
     return emu::atomic(at, [v](T old) { return static_cast<T>(expression); }); \
   }
 #define EMU_ATOMIC_INTEGERS(name, expression) \
@@ -72,8 +72,8 @@ EMU_ATOMIC(atomicDec, unsigned, old == 0 || old > v ? v : old - 1)
 #undef EMU_ATOMIC_INTEGERS
 #undef EMU_ATOMIC
 
-#define EMU_COMPARE_AND_SWAP(T)                                                        \
-  inline T atomicCAS(T* at, T expected, T v) {                                         \
+#define EMU_COMPARE_AND_SWAP(T)                                                         \
+  inline T atomicCAS(T* at, T expected, T v) {                                          \
     return emu::atomic(at, [expected, v](T old) { return old == expected ? v : old; }); \
   }
 EMU_COMPARE_AND_SWAP(int)

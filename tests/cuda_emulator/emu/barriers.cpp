@@ -6,7 +6,12 @@ namespace emu {
 
 Block::Votes block_barrier(int predicate, const std::source_location& location) {
   Block* block = machine.current->block;
-  EMU_RELEASE(block->tokens);
+  [[maybe_unused]] char* token = nullptr;
+  {
+    EMU_QUIET;
+    token = block->barrier_token();
+  }
+  EMU_RELEASE(token);
   Block::Votes result;
   {
     EMU_QUIET;
@@ -27,6 +32,7 @@ Block::Votes block_barrier(int predicate, const std::source_location& location) 
     fiber->state = State::AtBarrier;
     if (++block->at_barrier == block->alive) {
       stats.barriers++;
+      block->barriers++;
       block->at_barrier = 0;
       block->result = block->votes;
       block->votes = {};
@@ -35,13 +41,18 @@ Block::Votes block_barrier(int predicate, const std::source_location& location) 
     to_main();
     result = block->result;  // nobody can pass the next barrier before we have reached it
   }
-  EMU_ACQUIRE(block->tokens);
+  EMU_ACQUIRE(token);
   return result;
 }
 
 void grid_barrier(const std::source_location& location) {
   if (!machine.launch->cooperative) fail("grid.sync() in a kernel that was not launched cooperatively", location);
-  EMU_RELEASE(&machine.grid_barrier);
+  [[maybe_unused]] char* token = nullptr;
+  {
+    EMU_QUIET;
+    token = &machine.grid_barrier[machine.grid_barriers % 2];
+  }
+  EMU_RELEASE(token);
   {
     EMU_QUIET;
     Fiber* fiber = machine.current;
@@ -51,7 +62,7 @@ void grid_barrier(const std::source_location& location) {
     recheck_grid();
     to_main();
   }
-  EMU_ACQUIRE(&machine.grid_barrier);
+  EMU_ACQUIRE(token);
 }
 
 void recheck_grid() {
@@ -63,6 +74,7 @@ void recheck_grid() {
   }
   if (alive == 0 || arrived < alive) return;
   stats.grid_syncs++;
+  machine.grid_barriers++;
   for (const auto& block : machine.live) {
     block->at_grid_barrier = 0;
     for (Fiber* fiber : block->threads)

@@ -1,18 +1,19 @@
 // Asynchronous copies from global to shared memory (cp.async): done only at the wait, so that a missing wait is seen.
 #pragma once
 #include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "machine.hpp"
 
 namespace emu {
 
+// Until the wait the destination holds poison, written here for the sanitizers to see: the copy may come at any time
+// from now on, and nobody may be reading there.
 inline void copy_later(void* to, const void* from, int bytes, const std::source_location& location) {
-  EMU_QUIET;
   if (bytes != 4 && bytes != 8 && bytes != 16) fail("cp.async copies 4, 8 or 16 bytes", location);
   if ((uintptr_t(to) | uintptr_t(from)) % unsigned(bytes)) fail("cp.async: misaligned", location);
-  std::memset(to, 0xff, size_t(bytes));
+  for (int i = 0; i < bytes / 4; ++i) static_cast<uint32_t*>(to)[i] = 0xffffffffu;
+  EMU_QUIET;
   machine.current->copies.push_back({to, from, -1, bytes});
 }
 

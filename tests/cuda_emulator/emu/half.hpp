@@ -35,7 +35,7 @@ inline float half_to_float(uint16_t v) {
 inline uint16_t float_to_half(float f) {
   const uint32_t u = bits<uint32_t>(f), magnitude = u & 0x7fffffffu;
   const uint16_t sign = uint16_t(u >> 16 & 0x8000u);
-  if (magnitude > 0x7f800000u) return 0x7fff;                    // NaN
+  if (magnitude > 0x7f800000u) return 0x7fff;                     // NaN
   if (magnitude >= 0x477ff000u) return uint16_t(sign | 0x7c00u);  // 65520 and more: infinity
   if (magnitude < 0x38800000u)                                    // below 2^-14: multiples of 2^-24
     return uint16_t(sign | uint16_t(std::nearbyint(std::ldexp(bits<float>(magnitude), 24))));

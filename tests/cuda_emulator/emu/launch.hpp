@@ -29,10 +29,10 @@ struct Launch {
 using Hook = std::function<void(const Launch&)>;
 
 void launch(const Launch& what);
-Hook& hook();                                      // empty: emulate
-std::string mangled_name(const void* kernel);      // throws where the kernel has none outside its file
-std::map<std::string, int>& launches();            // since the last reset, by name with template arguments
-std::map<std::string, int>& on_other_streams();    // those of them that were not on expected_stream
+Hook& hook();                                    // empty: emulate
+std::string mangled_name(const void* kernel);    // throws where the kernel has none outside its file
+std::map<std::string, int>& launches();          // since the last reset, by name with template arguments
+std::map<std::string, int>& on_other_streams();  // those of them that were not on expected_stream
 extern cudaStream_t expected_stream;
 
 template <class P>

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <random>
@@ -62,8 +63,8 @@ struct Fiber {
   void* argument = nullptr;
   Complete complete = nullptr;
 
-  bool fenced = false;          // has fenced: its atomics from now on release
-  std::vector<void*> touched;   // atomics since the last fence, which acquires them
+  bool fenced = false;         // has fenced: its atomics from now on release
+  std::vector<void*> touched;  // atomics since the last fence, which acquires them
 
   struct Copy {  // cp.async: done at the wait
     void* to;
@@ -78,6 +79,7 @@ struct Fiber {
 struct Warp {
   Fiber* lanes[32] = {};
   uint32_t alive = 0, waiting = 0;
+  uint8_t syncs[32] = {};  // __syncwarps that have ended, by the lowest lane of their mask
 };
 
 struct Block {
@@ -92,7 +94,16 @@ struct Block {
   char* dynamic = nullptr;
   std::map<const void*, char*> arrays;  // by the declaration's address
   size_t static_bytes = 0;
-  char* tokens = nullptr;  // addresses that stand for its barrier and its warps' (thread sanitizer)
+  unsigned barriers = 0;  // that have ended
+
+  // Addresses that stand for its barriers and its warps' (thread sanitizer). Two of each, in turns: who leaves a
+  // barrier late must not see what others did before they came to the next one.
+  char* tokens = nullptr;
+  char* barrier_token() const { return token(barriers % 2); }
+  char* warp_token(unsigned warp, unsigned lowest_lane) const {
+    return token(2 + (warp * 32 + lowest_lane) * 2 + warps[warp].syncs[lowest_lane] % 2);
+  }
+  char* token(unsigned number) const { return tokens == nullptr ? nullptr : tokens + 8 * number; }
 
   Block();
   ~Block();
@@ -110,7 +121,7 @@ struct Machine {
   size_t main_stack_bytes = 0;
   void* main_tsan = nullptr;
   std::vector<std::unique_ptr<Fiber>> fibers;
-  std::vector<Fiber*> idle;
+  std::deque<Fiber*> idle;  // first in, first out: neighbouring blocks get different ones
   std::vector<std::unique_ptr<Block>> live;
   std::vector<Fiber*> ready;
   const Launch* launch = nullptr;
@@ -118,7 +129,8 @@ struct Machine {
   std::string error;
   bool cancelled = false;
   std::mt19937_64 random;
-  char started = 0, finished = 0, grid_barrier = 0;  // their addresses stand for edges (thread sanitizer)
+  unsigned grid_barriers = 0;                            // that have ended
+  char started = 0, finished = 0, grid_barrier[2] = {};  // their addresses stand for edges (thread sanitizer)
 };
 extern Machine machine;
 
@@ -128,9 +140,9 @@ void run(const Launch& launch);  // throws Error
 std::string where(const Fiber* fiber, const std::source_location& location);
 
 // scheduler
-void to_main();              // from a fibre
+void to_main();  // from a fibre
 void make_ready(Fiber* fiber);
-void preempt();              // now and then: another thread's turn
+void preempt();  // now and then: another thread's turn
 void yield();
 
 // what waits

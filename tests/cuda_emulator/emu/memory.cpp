@@ -10,10 +10,10 @@
 
 namespace emu {
 
-// Addresses for edges of the thread sanitizer, never used twice: 1 for the block's barrier and 32 for its warps.
+// Addresses for edges of the thread sanitizer, never used twice: Block::barrier_token and warp_token.
 static char* new_tokens() {
 #ifdef EMU_TSAN
-  constexpr size_t kRoom = size_t(1) << 36, kBlock = 33 * 8;  // room is address space only
+  constexpr size_t kRoom = size_t(1) << 36, kBlock = (2 + 32 * 32 * 2) * 8;  // room is address space only
   static char* const begin = static_cast<char*>(
       mmap(nullptr, kRoom, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   static size_t used = 0;

@@ -14,8 +14,8 @@ char* dynamic_shared();
 
 // A declaration is known by the address of a byte beside it: the same for all callers of an inline function, and
 // different for each instance of a template, as a __shared__ array is.
-#define SHARED_ARRAY(T, name, N)                                                                       \
-  static char name##_declared;                                                                         \
+#define SHARED_ARRAY(T, name, N) \
+  static char name##_declared;   \
   T(&name)[N] = *reinterpret_cast<T(*)[N]>(::emu::shared_array(&name##_declared, sizeof(T[N]), alignof(T)))
 #define DYN_SMEM(T, name) T* name = reinterpret_cast<T*>(::emu::dynamic_shared())
 #define __shared__ \

@@ -1,5 +1,6 @@
 // What the address and the thread sanitizer are told. Fibres switch stacks, which both must know; and for the thread
-// sanitizer a fibre is a thread, so that it finds races between CUDA threads: only what orders memory in CUDA (barriers,
+// sanitizer a fibre is a thread, so that it finds races between CUDA threads: only what orders memory in CUDA
+// (barriers,
 // __syncwarp, fences with atomics) makes an edge, and the emulator's own bookkeeping is hidden.
 #pragma once
 

@@ -1,4 +1,5 @@
-// Runs a launch: starts blocks, gives each thread its turn in the order asked for, until all have ended or none can go on.
+// Runs a launch: starts blocks, gives each thread its turn in the order asked for, until all have ended or none can go
+// on.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -121,8 +122,8 @@ static void live_on() {
 
 static Fiber* take_fiber() {
   if (!machine.idle.empty()) {
-    Fiber* fiber = machine.idle.back();
-    machine.idle.pop_back();
+    Fiber* fiber = machine.idle.front();
+    machine.idle.pop_front();
     return fiber;
   }
 #if defined(EMU_ASAN) || defined(EMU_TSAN)
@@ -247,7 +248,12 @@ void run(const Launch& launch) {
     machine.main_tsan = __tsan_get_current_fiber();
 #endif
     const uint64_t blocks = uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z;
-    const uint64_t together = launch.cooperative ? blocks : std::max(1u, config.live_blocks);
+#ifdef EMU_TSAN
+    constexpr unsigned kLeast = 4;  // threads of one fibre are one thread to it: blocks near each other must not share
+#else
+    constexpr unsigned kLeast = 1;
+#endif
+    const uint64_t together = launch.cooperative ? blocks : std::max(kLeast, config.live_blocks);
     const std::vector<uint64_t> order = in_order(blocks);
     uint64_t next = 0;
     while (machine.error.empty()) {

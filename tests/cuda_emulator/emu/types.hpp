@@ -11,14 +11,10 @@ struct dim3 {
   constexpr dim3(uint3 v) : x(v.x), y(v.y), z(v.z) {}
 };
 
-#define EMU_VECTOR_TYPES(name, T)                                   \
-  struct alignas(2 * sizeof(T)) name##2 {                           \
-    T x, y;                                                         \
-  };                                                                \
-  struct alignas(4 * sizeof(T) > 16 ? 16 : 4 * sizeof(T)) name##4 { \
-    T x, y, z, w;                                                   \
-  };                                                                \
-  inline name##2 make_##name##2(T x, T y) { return {x, y}; }        \
+#define EMU_VECTOR_TYPES(name, T)                                                    \
+  struct alignas(2 * sizeof(T)) name##2 { T x, y; };                                 \
+  struct alignas(4 * sizeof(T) > 16 ? 16 : 4 * sizeof(T)) name##4 { T x, y, z, w; }; \
+  inline name##2 make_##name##2(T x, T y) { return {x, y}; }                         \
   inline name##4 make_##name##4(T x, T y, T z, T w) { return {x, y, z, w}; }
 EMU_VECTOR_TYPES(uchar, unsigned char)
 EMU_VECTOR_TYPES(short, short)

@@ -67,9 +67,20 @@ EMU_UNSEEN uint32_t ballot(uint32_t mask, bool predicate, const std::source_loca
 }
 
 void sync_warp(uint32_t mask, const std::source_location& location) {
-  [[maybe_unused]] char* token = machine.current->block->tokens + 8 + 8 * (machine.current->linear / 32);
+  if (mask == 0) fail("__syncwarp of no lane", location);
+  [[maybe_unused]] char* token = nullptr;
+  uint8_t* syncs = nullptr;
+  {
+    EMU_QUIET;
+    const unsigned warp = machine.current->linear / 32, lowest = unsigned(std::countr_zero(mask));
+    token = machine.current->block->warp_token(warp, lowest);
+    syncs = &machine.current->block->warps[warp].syncs[lowest];
+  }
   EMU_RELEASE(token);
-  warp_operation(kSync, mask, nullptr, [](void**, uint32_t) {}, location);
+  const Complete complete = [](void** arguments, uint32_t lanes) {
+    ++*static_cast<uint8_t*>(arguments[std::countr_zero(lanes)]);
+  };
+  warp_operation(kSync, mask, syncs, complete, location);
   EMU_ACQUIRE(token);
 }
 

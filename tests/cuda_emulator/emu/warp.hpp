@@ -1,5 +1,5 @@
-// Warp collectives. All lanes of the mask have to arrive, at the same place in the source; lanes that have exited are not
-// waited for and what is read from them is poison. Only __syncwarp orders memory.
+// Warp collectives. All lanes of the mask have to arrive, at the same place in the source; lanes that have exited are
+// not waited for and what is read from them is poison. Only __syncwarp orders memory.
 #pragma once
 #include <bit>
 #include <cstring>

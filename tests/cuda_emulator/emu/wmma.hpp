@@ -1,5 +1,5 @@
-// nvcuda::wmma, 16 x 16 x 16. Which elements of a fragment a lane holds is not specified: here a scrambled order, so that
-// code that relies on one is found out.
+// nvcuda::wmma, 16 x 16 x 16. Which elements of a fragment a lane holds is not specified: here a scrambled order, so
+// that code that relies on one is found out.
 #pragma once
 #include <cstdint>
 #include <type_traits>
@@ -42,7 +42,8 @@ void load_matrix_sync(fragment<Use, 16, 16, 16, T, Layout>& f, const T* p, unsig
 }
 
 template <class T>
-void store_matrix_sync(T* p, const fragment<accumulator, 16, 16, 16, T>& f, unsigned ld, layout_t layout, EMU_LOCATION) {
+void store_matrix_sync(T* p, const fragment<accumulator, 16, 16, 16, T>& f, unsigned ld, layout_t layout,
+                       EMU_LOCATION) {
   for (int i = 0; i < 8; ++i) {
     const int row = element(emu::lane(), i) / 16, column = element(emu::lane(), i) % 16;
     p[layout == mem_row_major ? row * ld + column : column * ld + row] = f.x[i];

@@ -32,7 +32,7 @@ UNIT(atomics_lose_nothing) {
   for (int k = 0; k < kAll; ++k) odd ^= unsigned(k);
   EXPECT(i[0] == -kAll * (kAll - 1) / 2 && i[1] == i[0] && i[2] == -7 && i[3] == 0);
   EXPECT(u[0] == kAll && u[1] == 0xffffffffu && u[2] == ~0x7fu && u[3] == odd);
-  EXPECT(u[4] == kAll % 10);         // 0 .. 9 and round
+  EXPECT(u[4] == kAll % 10);              // 0 .. 9 and round
   EXPECT(u[5] == (10 - kAll % 10) % 10);  // 9 .. 0 and round
   EXPECT(l[0] == (1ull << 33) * kAll && l[1] == (1ull << 40) + kAll - 1 && l[2] == (1ull << 40) - (kAll - 1));
   EXPECT(f == 0.5f * kAll && d == 0.25 * kAll);

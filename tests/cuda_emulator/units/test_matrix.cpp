@@ -28,7 +28,9 @@ int wrong(const std::vector<float>& got, int rows, int columns, At product) {
 // Operands straight from memory, by the manual's tables.
 __global__ void mma_from_registers(const __nv_bfloat16* a, const __nv_bfloat16* b, float* c) {
   const int group = threadIdx.x / 4, in_group = threadIdx.x % 4;
-  const auto pair = [](__nv_bfloat16 low, __nv_bfloat16 high) { return uint32_t(low.bits) | uint32_t(high.bits) << 16; };
+  const auto pair = [](__nv_bfloat16 low, __nv_bfloat16 high) {
+    return uint32_t(low.bits) | uint32_t(high.bits) << 16;
+  };
   const auto from_a = [&](int row, int k) { return pair(a[row * 16 + k], a[row * 16 + k + 1]); };
   const auto from_b = [&](int k, int column) { return pair(b[k * 8 + column], b[(k + 1) * 8 + column]); };
   const uint32_t A[4] = {from_a(group, 2 * in_group), from_a(group + 8, 2 * in_group), from_a(group, 2 * in_group + 8),

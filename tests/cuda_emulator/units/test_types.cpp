@@ -34,7 +34,8 @@ void all_values(int exponent_bits) {
     const uint16_t next = uint16_t(bits + 1);  // away from zero
     const bool last = (next & 0x7fff) == infinity;
     // beyond the largest number rounding goes on as if there were another one
-    const double beyond = last ? 2 * value - value_of(uint16_t(bits - 1), exponent_bits) : value_of(next, exponent_bits);
+    const double beyond =
+        last ? 2 * value - value_of(uint16_t(bits - 1), exponent_bits) : value_of(next, exponent_bits);
     const float middle = float((value + beyond) / 2);
     const float nearer = std::nextafter(middle, float(value)), farther = std::nextafter(middle, float(beyond));
     wrong += T(nearer).bits != bits || T(farther).bits != next || T(middle).bits != (bits & 1 ? next : bits);

@@ -116,10 +116,12 @@ UNIT(matches_find_equal_lanes) {
 
 __global__ void reductions(unsigned* u, int* i) {
   const int lane = threadIdx.x;
-  const unsigned unsigned_results[] = {
-      __reduce_add_sync(kAll, unsigned(lane) + 0x80000000u), __reduce_min_sync(kAll, unsigned(lane - 1)),
-      __reduce_max_sync(kAll, unsigned(lane - 1)),           __reduce_and_sync(kAll, 0xf0u | unsigned(lane)),
-      __reduce_or_sync(kAll, 1u << lane),                    __reduce_xor_sync(kAll, unsigned(lane) | 0x100u)};
+  const unsigned unsigned_results[] = {__reduce_add_sync(kAll, unsigned(lane) + 0x80000000u),
+                                       __reduce_min_sync(kAll, unsigned(lane - 1)),
+                                       __reduce_max_sync(kAll, unsigned(lane - 1)),
+                                       __reduce_and_sync(kAll, 0xf0u | unsigned(lane)),
+                                       __reduce_or_sync(kAll, 1u << lane),
+                                       __reduce_xor_sync(kAll, unsigned(lane) | 0x100u)};
   const int results[] = {__reduce_add_sync(kAll, -lane), __reduce_min_sync(kAll, lane - 5),
                          __reduce_max_sync(kAll, lane - 5)};
   if (lane != 13) return;  // each lane has them all: ask one

@@ -41,8 +41,8 @@ void one_block(void (*kernel)(P...), unsigned threads, A&&... arguments) {
 
 }  // namespace units
 
-#define UNIT(name)                                       \
-  static void name();                                    \
+#define UNIT(name)                                        \
+  static void name();                                     \
   static const units::Register name##_entry(#name, name); \
   static void name()
 #define EXPECT(condition) units::expect((condition), #condition)
