@@ -8,9 +8,10 @@
 // bits every time. Nothing goes back to the host.
 // Bytes: a row of the matrix a pick, n * size(T), once; n^2 * size(T) for a ranking of all rows.
 // Floor: 1,000 groups of 1,300 rows in float64: 13.5 GB, 4.5 ms at 3 TB/s.
-// Predicted (H100, never measured): bound by the chain of picks, about 2 us each (a load from L2 or memory 0.7 us, two
-// barriers and two rounds of shuffles 0.6 us, the rest arithmetic): 1,300 picks in 1,000 / (132 * 2) = 4 waves, 10 to
-// 15 ms; float64 products are 2 a number: no bound, not even where float64 runs at 1/64.
+// Predicted (H100, never measured): bound by the chain of picks, 2 to 3 us each (a load from L2 or memory 0.7 us, two
+// barriers and two rounds of shuffles 0.6 us, the rest arithmetic and shared memory). Groups of 1,300 rows take 352
+// threads, 32 registers each, and 21 KB: five on a multiprocessor, 1,000 in two waves of 1,300 picks, 5 to 8 ms.
+// float64 adds are 3 a number: no bound, not even where float64 runs at 1/64.
 #pragma once
 #include "graph_cut_common.cuh"
 #include "graph_cut_launch.h"

@@ -49,8 +49,9 @@ def graph_cut_greedy(
     float32; "gram" that and 4 n^2 bytes (up to 512 MB; beyond, as "lazy"), or 8 n^2 and a float64 copy of the rows (up
     to 256 MB each) where a group is short and its product of factors wide; all of them up to about a hundred float64
     matrices [d1, d2], those of partial sums up to 64 MB together. A given similarity: about 40 bytes a row. On
-    CUDA: float64 copies of a group's rows, and float64 similarities of groups up to 1 GB together, twice a large one
-    ("gram", and "auto" where a group fits), or about 70 bytes a row and 32 MB ("lazy", "naive").
+    CUDA: float64 similarities of as many groups as fit a quarter of the free memory, or 1 GB, and float64 copies of one
+    group's rows ("gram", and "auto" where a group's are up to 1 GB), or about 70 bytes a row and 32 MB ("lazy",
+    "naive").
 
     Args:
         embedding: rows [n, d] or a tuple of factors [n, d_k]; None with `similarity`.

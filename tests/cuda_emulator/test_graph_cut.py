@@ -11,7 +11,7 @@ import torch
 from dq_fast import ops
 from dq_fast.errors import InputError
 from dq_fast.ops import graph_cut_torch, native, registry
-from dq_fast.ops.cuda import blocks
+from dq_fast.ops.cuda import blocks, launch
 
 from ..ops.exhaustive import bin_sizes, greedy, ranked
 from ..ops.inputs import HARD, clustered, gradient_like
@@ -295,6 +295,9 @@ def test_groups_in_several_launches(emulated, monkeypatch, small_blocks):
     check_bins([x], offsets, 3, "auto")
     assert emulated.launched("graph_cut_gram") == 2, "42 rows; 20, 20 and 3"
     assert emulated.launched("pick_block"), "45 and 60 rows"
+    monkeypatch.setattr(launch, "free_bytes", lambda device: 4 * 8 * 2600)
+    check_bins([x], offsets, 3, "auto")
+    assert emulated.launched("graph_cut_gram") == 3, "now all four together"
 
 
 @orders

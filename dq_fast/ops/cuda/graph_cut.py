@@ -19,6 +19,9 @@ from dq_fast.ops.cuda.blocks import Settings, Walk, similarities
 from dq_fast.ops.cuda.rows import Rows
 from dq_fast.ops.graph_cut_torch import Report, tie_tolerance
 
+FREE_PART = 4
+"""One over the part of the free memory that the matrices of a launch may take."""
+
 
 def rank(
     factors: list[Tensor],
@@ -139,7 +142,7 @@ def _rank_rows(ranking: _Ranking, factors: list[Tensor], center: bool, method: s
 def _rank_formed(ranking: _Ranking, wanted: list[int], factors: list[Tensor], center: bool, stream: int) -> None:
     """The groups by their matrices, those of like length together."""
     sums = factors[0].new_empty(ranking.bounds[-1], dtype=torch.float64)
-    for batch in _batches(sorted(wanted, key=ranking.rows, reverse=True), ranking):
+    for batch in _batches(sorted(wanted, key=ranking.rows, reverse=True), ranking, sums.device):
         lengths = [ranking.rows(g) for g in batch]
         matrices = sums.new_empty(sum(n * n for n in lengths))
         at = 0
@@ -153,12 +156,19 @@ def _rank_formed(ranking: _Ranking, wanted: list[int], factors: list[Tensor], ce
         ranking.from_matrices(batch, matrices, sums, tolerances.to(sums.device), stream)
 
 
-def _batches(groups: list[int], ranking: _Ranking) -> Iterator[list[int]]:
-    """Parts of the groups, longest first, whose matrices are formed together: up to GRAM_NUMBERS numbers."""
+def _batches(groups: list[int], ranking: _Ranking, device: torch.device) -> Iterator[list[int]]:
+    """Parts of the groups, longest first, whose matrices are formed together.
+
+    The more groups run at a time, the better: a group's picks are a chain. So their matrices may take a part of the
+    free memory, and GRAM_NUMBERS numbers at any rate.
+    """
+    most = graph_cut_torch.GRAM_NUMBERS
+    if sum(ranking.rows(g) ** 2 for g in groups) > most:  # asking takes a while
+        most = max(most, launch.free_bytes(device) // FREE_PART // 8)
     batch: list[int] = []
     numbers = 0
     for g in groups:
-        if batch and numbers + ranking.rows(g) ** 2 > graph_cut_torch.GRAM_NUMBERS:
+        if batch and numbers + ranking.rows(g) ** 2 > most:
             yield batch
             batch, numbers = [], 0
         batch.append(g)

@@ -32,3 +32,8 @@ def capturing(device: torch.device) -> bool:
         return False
     with torch.cuda.device(device):
         return torch.cuda.is_current_stream_capturing()
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory of the device that nobody has taken; 0 where that is not known."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
