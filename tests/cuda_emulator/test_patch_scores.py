@@ -52,6 +52,7 @@ def same(found, expected, tolerance=2e-7):
     assert ((found.double() - expected.double()).abs() / scale).max() <= tolerance
 
 
+@one_order
 @variants
 @constants
 @layouts
@@ -65,6 +66,7 @@ def test_equals_definition(emulated, layout, constant, variant):
         assert emulated.launched("patch_scores_finish") == 0
 
 
+@one_order
 @variants
 @constants
 @layouts
@@ -74,6 +76,17 @@ def test_large_maps(emulated, layout, constant, variant):
         found = dq.ops.patch_scores(a.contiguous(memory_format=layout), g, grid, variant=variant)
         same(found, exact(a, g, grid, variant))
     assert emulated.launched("patch_maps_large") == emulated.launched("patch_scores_finish") == len(LARGE)
+
+
+@pytest.mark.parametrize("emulated", ["forward", "reverse"], indirect=True)
+@constants
+@layouts
+def test_other_thread_orders_plain_only(emulated, layout, constant):
+    for shape, variant in zip((*SMALL, *LARGE), itertools.cycle(VARIANTS)):
+        a, g, grid = case(shape, signed=True, constant=constant)
+        found = dq.ops.patch_scores(a.contiguous(memory_format=layout), g, grid, variant=variant)
+        same(found, exact(a, g, grid, variant))
+    assert emulated.launched("patch_maps") == len(SMALL) + len(LARGE)
 
 
 @one_order
@@ -113,6 +126,7 @@ def test_mixed_dtypes_plain_only(emulated):
     assert emulated.launched("patch_maps") == 2 + 4 * 4 * 2 * 2
 
 
+@one_order
 @variants
 @constants
 def test_memory_orders(emulated, constant, variant):
@@ -188,6 +202,7 @@ def test_same_bits_in_any_batch_and_thread_order_plain_only(emulated, layout):
             assert torch.equal(many, found[:1].expand_as(many))
 
 
+@one_order
 def test_empty(emulated):
     assert dq.ops.patch_scores(torch.rand(0, 4, 3, 3), torch.rand(0, 4), (2, 5)).shape == (0, 2, 5)
     assert dq.ops.patch_scores(torch.rand(0, 4, 3, 3), torch.rand(0, 4, 3, 3), (2, 5)).shape == (0, 2, 5)
@@ -200,6 +215,7 @@ def test_empty(emulated):
     assert emulated.launched("patch_maps") == 2
 
 
+@one_order
 @constants
 @layouts
 def test_pole_of_signed_activations(emulated, layout, constant):
