@@ -7,7 +7,7 @@
                                               LDG.128, takes more registers or reaches less occupancy than in the table
 
 Compiles csrc/cuda/*.cu for sm_80 and sm_90 with all warnings as errors. `--toolkit FOLDER` gets nvcc and the
-disassemblers from PyPI into FOLDER (375 MB, once). Exit status 3: a tool is missing, nothing was checked.
+disassemblers from PyPI into FOLDER (280 MB, once). Exit status 3: a tool is missing, nothing was checked.
 """
 
 from __future__ import annotations

@@ -13,12 +13,12 @@ from pathlib import Path
 RELEASE = "13.0"
 """The release that the committed table was made with: register counts are compared only with those of the same one."""
 
-WHEELS = tuple(
-    f"nvidia-{name}=={RELEASE}.*"
-    for name in (
-        "cuda-nvcc", "cuda-crt", "cuda-runtime", "cuda-cccl", "nvvm", "cuda-cuobjdump", "cuda-nvdisasm",
-    )
-)  # fmt: skip
+WHEELS = (
+    *(f"nvidia-{name}=={RELEASE}.*" for name in ("cuda-nvcc", "cuda-crt", "cuda-runtime", "cuda-cccl", "nvvm")),
+    # the disassemblers read older machine code; there are no wheels of 13.0 and 13.1
+    "nvidia-cuda-cuobjdump==13.2.*",
+    "nvidia-cuda-nvdisasm==13.2.*",
+)
 
 _FOLDERS = ("nvidia/cu13/bin", "nvidia/cuda_nvcc/bin", "nvidia/cuda_cuobjdump/bin", "nvidia/cuda_nvdisasm/bin")
 _TRITON = "triton/backends/nvidia/bin"  # torch's CUDA builds bring the disassemblers along
@@ -52,12 +52,13 @@ class Toolkit:
 
 
 def fetch(folder: Path) -> None:
-    """Install the pinned wheels into a folder (375 MB), once."""
+    """Install the pinned wheels into a folder (280 MB), once; raises MissingToolError where they cannot be had."""
     if (folder / "nvidia").is_dir():
         return
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), *WHEELS], check=True
-    )
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), *WHEELS]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise MissingToolError(f"pip could not get {', '.join(WHEELS)}: {done.stderr.strip().splitlines()[-1:]}")
 
 
 def find(folder: Path | None = None) -> Toolkit:
