@@ -66,14 +66,14 @@ def test_bins_of_hard_inputs(emulated, name, method):
 
 
 @orders
-@pytest.mark.parametrize("name", [name for name in HARD if HARD[name][1][-1] <= 120])
+@pytest.mark.parametrize("name", [name for name in HARD if HARD[name][1][-1] <= 100])
 def test_blocks_with_rows_outside(emulated, small_blocks, name):
     factors, offsets = HARD[name]
     check_bins(factors, offsets, 3, "lazy", **SETTINGS[emulated.order])
 
 
 @forward
-@pytest.mark.parametrize("name", [name for name in HARD if HARD[name][1][-1] > 120])
+@pytest.mark.parametrize("name", [name for name in HARD if HARD[name][1][-1] > 100])
 def test_blocks_with_more_rows_outside_plain_only(emulated, small_blocks, name):
     factors, offsets = HARD[name]
     check_bins(factors, offsets, 3, "lazy", **SETTINGS["random" if len(factors) == 1 else "forward"])
