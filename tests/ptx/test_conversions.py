@@ -95,7 +95,10 @@ def test_to_a_wider_float_is_exact(to, from_):
 )
 def test_to_a_narrower_float_rounds_once(to, from_):
     a = np.concatenate([finite(from_, 3, 300, 20), special(from_)])
-    halfway = [to_bits(v, from_) for v in (1 + 2.0**-8, 1 + 3 * 2.0**-8, 1 + 2.0**-9)]
+    halfway = [
+        to_bits(nearest(Fraction(v), from_), from_)
+        for v in (1 + 2.0**-8, 1 + 3 * 2.0**-8, 1 + 2.0**-9, 1 + 2.0**-8 + 2.0**-40)
+    ]
     a = np.concatenate([a, np.array(halfway, a.dtype)])
     want = [nearest(Fraction(x), to) if math.isfinite(x) else x for x in values(a, from_)]
     want = [math.copysign(w, x) for w, x in zip(want, values(a, from_), strict=True)]

@@ -80,6 +80,13 @@ def test_fma_of_float64_is_not_two_roundings():
     assert run("fma.rn.f64 %o, %a, %b, %c;", a, b, c, out="f8")[0] == -(e**2)
 
 
+def test_fma_of_float64_just_below_a_tie():
+    """What decides is 2^-104 of the product: the sum of errors must not be rounded to the tie."""
+    a, b, c = (np.array([v]) for v in (1 + 2.0**-52, (1 - 2.0**-52) * 2.0**-43, 1024 + 2.0**-42))
+    exact = Fraction(a[0]) * Fraction(b[0]) + Fraction(c[0])
+    assert run("fma.rn.f64 %o, %a, %b, %c;", a, b, c, out="f8")[0] == nearest(exact, "f64") == c[0]
+
+
 @pytest.mark.parametrize("type_", FORMATS)
 @pytest.mark.parametrize("nan", ["", ".NaN"])
 def test_min_and_max(type_, nan):

@@ -24,6 +24,21 @@ HAZARDS = {
         " @%p1 st.shared.u32 [s], %i;",
         True,
     ),
+    "write of what the lanes of one warp read, by the last of them": (
+        f"{INDEX} st.shared.u32 [%r3], %i; bar.sync 0; setp.lt.u32 %p2, %i, 32; @%p2 ld.shared.u32 %o, [s];"
+        " setp.eq.u32 %p1, %i, 31; @%p1 st.shared.u32 [s], %i;",
+        True,
+    ),
+    "write of what two warps read, ordered within the last one only": (
+        f"{INDEX} st.shared.u32 [%r3], %i; bar.sync 0; ld.shared.u32 %o, [s]; bar.warp.sync 0xffffffff;"
+        " setp.eq.u32 %p1, %i, 63; @%p1 st.shared.u32 [s], %i;",
+        True,
+    ),
+    "write of what one warp read, ordered within it": (
+        f"{INDEX} st.shared.u32 [%r3], %i; bar.sync 0; setp.lt.u32 %p2, %i, 32; @%p2 ld.shared.u32 %o, [s];"
+        " bar.warp.sync 0xffffffff; setp.eq.u32 %p1, %i, 31; @%p1 st.shared.u32 [s], %i;",
+        False,
+    ),
     "two writers": ("st.shared.u32 [s], %i;", True),
     "a word of two halves": (
         "mov.u32 %r2, s; mad.lo.u32 %r3, %i, 2, %r2; st.shared.u16 [%r3], %h1; bar.sync 0; ld.shared.u16 %h2, [%r3];"

@@ -137,6 +137,17 @@ def test_vote(pattern):
         np.testing.assert_array_equal(got[begin : begin + 32], ballot | int(answers) << 32)
 
 
+def test_vote_of_some_lanes():
+    """Lanes below 16 ask each other only."""
+    body = """
+    and.b32 %r5, %i, 31; mov.u32 %o, 9; setp.ge.u32 %p1, %r5, 16;
+    @%p1 bra END;
+    setp.lt.u32 %p2, %r5, 16; vote.sync.all.pred %p3, %p2, 0xffff; vote.sync.ballot.b32 %r1, %p2, 0xffff;
+    selp.b32 %o, %r1, 0, %p3;
+END:"""
+    np.testing.assert_array_equal(run(body, LANES[:64], out="u4"), np.where(LANES[:64] % 32 < 16, 0xFFFF, 9))
+
+
 @pytest.mark.parametrize(
     ("op", "fold"),
     [

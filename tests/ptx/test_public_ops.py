@@ -89,7 +89,8 @@ def test_row_sums_of_halves_in_groups(interpreted, dtype, d):
 @pytest.mark.parametrize("center", [False, True])
 def test_row_sums_of_two_factors(interpreted, center):
     b, h = gradient_like(50, 6, 21, 5)
-    for factors in ((b, h), (h.bfloat16(), b.half())):
+    wider = gradient_like(50, 17, 21, 6)  # neither is narrow: torch forms the products
+    for factors in ((b, h), (h.bfloat16(), b.half()), wider):
         out = ops.cosine_row_sums(factors, offsets=[0, 20, 50], center=center)
         np.testing.assert_allclose(out.numpy(), sums(factors, [0, 20, 50], True, center), rtol=1e-12, atol=1e-9)
     assert interpreted.kernels
