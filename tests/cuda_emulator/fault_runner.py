@@ -1,8 +1,8 @@
 """Runs cases on faulty builds, each in a forked child: python -m tests.cuda_emulator.fault_runner JOBS RESULTS.
 
-JOBS is a JSON file: a list of {name, library, case, order}. RESULTS gets {name: [status, what the child said, its process
-id]}. A child ends with 0 where it noticed nothing, 1 where values are wrong or the op raised, else as the sanitizer or a
-signal has it.
+JOBS is a JSON file: a list of {name, library, case, order}. RESULTS gets {name: [status, what the child said, its
+process id]}. A child ends with 0 where it noticed nothing, 1 where values are wrong or the op raised, else as the
+sanitizer or a signal has it.
 Forked, because importing torch takes seconds under a sanitizer.
 """
 
