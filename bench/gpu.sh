@@ -93,7 +93,8 @@ do_build() { # the package with its CUDA kernels, for sm_80 and sm_90 or for the
     CUDAARCHS="$("$python" -c "import torch; print('%d%d-real' % torch.cuda.get_device_capability())")"
     export CUDAARCHS
   fi
-  DQ_FAST_CUDA=ON DQ_FAST_REQUIRE_NATIVE=1 "$python" -m pip install -q --no-deps --target "$work/package" "$repository"
+  DQ_FAST_CUDA=ON DQ_FAST_REQUIRE_NATIVE=1 "$python" -m pip install -q --no-deps --target "$work/package" \
+    --config-settings=build-dir="$work/build" "$repository"
   ls "$work/package/dq_fast/"_cuda*
 }
 

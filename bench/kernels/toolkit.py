@@ -59,6 +59,13 @@ def fetch(folder: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise MissingToolError(f"pip could not get {', '.join(WHEELS)}: {done.stderr.strip().splitlines()[-1:]}")
+    for root in folder.glob("nvidia/cu1?"):  # names that nvcc and linkers look for, which the wheels leave out
+        if not (root / "lib64").exists():
+            (root / "lib64").symlink_to("lib")
+        for library in root.glob("lib/lib*.so.1?"):
+            link = library.with_suffix("")
+            if not link.exists():
+                link.symlink_to(library.name)
 
 
 def find(folder: Path | None = None) -> Toolkit:
