@@ -22,12 +22,12 @@
 //
 // Bytes: activations once, gradients once (constant ones [batch, channels]); scores are nothing beside them.
 // Floor: those bytes over the memory's bandwidth: 25.7 MB, 8.6 us at 3 TB/s, for [128, 512, 7, 7] float32.
-// Prediction (nothing here was timed on a GPU; counted in the machine code for sm_90): 75 instructions an activation and
-// its gradient, 9 of them float64 and 3 conversions, are 8.1 us of an H100's issue slots, 2.0 us of its float64 units and
-// 2.6 us of its converters. So memory and issue are nearly even: predicted 14 us, launch not counted, of them 2 us the two
-// ends of a block, which nothing hides while every multiprocessor has one; constant gradients, with a quotient a channel,
-// predicted 8 us. On GPUs with few float64 units (1/64: GeForce) these bound it: predicted 0.06 ms on an RTX 4090, whose
-// memory would take 0.03 ms.
+// Prediction (nothing here was timed on a GPU; counted in the machine code for sm_90): 75 instructions an activation
+// and its gradient, 9 of them float64 and 3 conversions, are 8.1 us of an H100's issue slots, 2.0 us of its float64
+// units and 2.6 us of its converters. So memory and issue are nearly even: predicted 14 us, launch not counted, of them
+// 2 us the two ends of a block, which nothing hides while every multiprocessor has one; constant gradients, with a
+// quotient a channel, predicted 8 us. On GPUs with few float64 units (1/64: GeForce) these bound it: predicted 0.06 ms
+// on an RTX 4090, whose memory would take 0.03 ms.
 #pragma once
 #include "patch_scores_finish.cuh"
 #include "patch_scores_stage.cuh"
