@@ -6,8 +6,7 @@ import ctypes
 import os
 from dataclasses import dataclass
 
-OLDEST = (8, 0)
-"""Compute capability that the kernels are compiled for, and newer: csrc/cuda/CMakeLists.txt."""
+from dq_fast.ops.cuda import launch
 
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 
@@ -66,12 +65,11 @@ class Cuda:
             error = "" if self.driver_error in (0, _NO_DEVICE) else f"; cuInit returned {self.driver_error}"
             found.append(f"there is a driver, but no GPU is visible{hidden}{error}")
         for gpu in self.gpus:
-            if gpu.capability < OLDEST:
+            if gpu.capability < launch.OLDEST:
                 major, minor = gpu.capability
                 found.append(
                     f"{gpu.name} has compute capability {major}.{minor}, the kernels are compiled for "
-                    f"{OLDEST[0]}.{OLDEST[1]} and newer: CUDAARCHS={major}{minor} pip install . makes some for it, "
-                    "which nobody has tried"
+                    f"{launch.OLDEST[0]}.{launch.OLDEST[1]} and newer: on it the torch definitions serve"
                 )
         return found
 

@@ -11,6 +11,7 @@ An `impl` whose native module, or function in it, is missing is not registered; 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from dq_fast.ops import native
+from dq_fast.ops.cuda import launch
 
 DEVICES = {"cpu": "CPU", "cuda": "CUDA"}  # our names and the dispatcher's
 
@@ -75,11 +77,25 @@ def impl(name: str, device: str, function: Callable[..., Any], *, needs: str = "
     elif not hasattr(module, needs or name):
         _details[name, device] = f"{module.__name__} has no {needs or name}; reinstall dq_fast"
     else:
+        if device == "cuda":
+            function = _where_supported(function, _references[name])
         LIBRARY.impl(name, function, DEVICES[device])
         _native[name, device] = function
         if device == "cpu":
             _on_cpu[name] = function
         _details[name, device] = f"{reason}; {note}" if note else reason
+
+
+def _where_supported(function: Callable[..., Any], reference: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` on the GPUs that the kernels are compiled for, the definition in torch on older ones."""
+
+    @functools.wraps(function)
+    def serve(first: Tensor | list[Tensor], second: Tensor | None, *rest: Any, **keywords: Any) -> Any:
+        like = first if isinstance(first, Tensor) else (*first, second)[0]  # factors, or else a similarity
+        chosen = function if like is None or launch.supports(like.device) else reference
+        return chosen(first, second, *rest, **keywords)
+
+    return serve
 
 
 def op(name: str) -> Callable[..., Any]:

@@ -34,7 +34,7 @@ def test_nothing_is_missing_where_all_is_there():
         ({"driver_error": 100, "gpus": ()}, ["no GPU is visible"]),
         ({"driver_error": 100, "gpus": (), "visible": ""}, ["CUDA_VISIBLE_DEVICES is ''"]),
         ({"driver_error": 803, "gpus": ()}, ["cuInit returned 803"]),
-        ({"gpus": (cuda.Gpu("Tesla T4", (7, 5), 16 << 30),)}, ["Tesla T4", "7.5", "CUDAARCHS=75"]),
+        ({"gpus": (cuda.Gpu("Tesla T4", (7, 5), 16 << 30),)}, ["Tesla T4", "7.5", "torch definitions"]),
     ],
 )
 def test_each_thing_that_is_missing_is_said(change, words):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dq_fast.ops import native
+from dq_fast.ops import native, registry
 from dq_fast.ops.cuda import launch
 from dq_fast.ops.cuda.patch_scores import patch_scores
 
@@ -175,3 +175,20 @@ def test_gradients_follow_the_activations(calls):
     assert calls.found[-1]["activation_dtype"] == calls.found[-1]["gradient_dtype"] == 0
     patch_scores(A.half(), g[:, :, 0, 0].double(), 2, 2, 0)  # constant ones keep theirs
     assert (calls.found[-1]["activation_dtype"], calls.found[-1]["gradient_dtype"]) == (3, 1)
+
+
+def test_gpus_older_than_the_kernels_are_served_by_torch(monkeypatch):
+    serve = registry._where_supported(lambda *_, **__: "kernel", lambda *_, **__: "torch")
+    x = torch.zeros(2, 2)
+    for arguments in (([x], None, None, True), ([], x, None, 3), (x, x, 1, 1)):
+        monkeypatch.setattr(launch, "supports", lambda device: device == x.device)
+        assert serve(*arguments) == "kernel"
+        monkeypatch.setattr(launch, "supports", lambda device: False)
+        assert serve(*arguments, progress=None) == "torch"
+
+
+@pytest.mark.parametrize(("capability", "serves"), [((7, 5), False), ((8, 0), True), ((12, 0), True)])
+def test_which_gpus_the_kernels_are_for(monkeypatch, capability, serves):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert launch.supports.__wrapped__(torch.device("cuda", 0)) is serves
+    assert launch.supports(torch.device("cpu"))

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
 
 from dq_fast.ops import native
+
+OLDEST = (8, 0)
+"""Compute capability that the kernels are compiled for, and newer: csrc/cuda/CMakeLists.txt."""
+
+
+@cache
+def supports(device: torch.device) -> bool:
+    """Whether the kernels are compiled for a device; older GPUs are served by the definitions in torch."""
+    return device.type != "cuda" or torch.cuda.get_device_capability(device) >= OLDEST
 
 
 def kernels() -> Any:
