@@ -95,6 +95,7 @@ def in_place(
     assert not unread, f"a launch failed and its launcher did not say so: {unread}"
 
 
+@pytest.hookimpl(trylast=True)  # after -k has chosen
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Under the race detector, ten times as slow as the rest, every third case of each test.
 
