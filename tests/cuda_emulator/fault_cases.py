@@ -39,6 +39,10 @@ def row_sums_centred() -> Outputs:
     return (dq.ops.cosine_row_sums(_rows(60, 300, 4), center=True),)
 
 
+def row_sums_pairs() -> Outputs:
+    return (dq.ops.cosine_row_sums((_rows(150, 5, 10), _rows(150, 40, 11))),)  # several tiles a part
+
+
 def graph_cut_gram() -> Outputs:
     x = _rows(330, 20, 6)  # groups for two warps
     x[150:170] = x[:20]  # ties between threads
@@ -77,6 +81,7 @@ CASES: dict[str, Callable[[], Outputs]] = {
         row_sums,
         row_sums_groups,
         row_sums_centred,
+        row_sums_pairs,
         graph_cut_gram,
         graph_cut_lazy,
         patch_scores,

@@ -24,6 +24,14 @@ ROWS = (
         {"thread": RACE},
     ),
     Fault(
+        "pairs_overwritten_while_they_are_read",
+        "row_pairs.cuh",
+        "    __syncthreads();  // the tile before has been added\n",
+        "",
+        "row_sums_pairs",
+        {"thread": RACE},
+    ),
+    Fault(
         "wide_load_beyond_the_last_row",
         "rows.cuh",
         "end = (shift + count) / kWide;",
