@@ -146,21 +146,27 @@ def compress_run(
         raise InputError(
             f"{work} exists already, from an earlier run: give --resume to continue it, or delete it to start over"
         )
+    mine = not work.exists()
     run = RunFolder(work)
-    device = stages.pick_device(device)
     timer = _Timer(run)
-    with timer.stage("source"):
-        images = stages.source_stage(run, str(source), options.source)
-    with timer.stage("model"):
-        classifier = stages.model_stage(
-            run,
-            images,
-            options.model,
-            device=device,
-            max_bad=options.source.max_bad,
-            workers=workers,
-            progress=progress,
-        )
+    try:
+        device = stages.pick_device(device)
+        with timer.stage("source"):
+            images = stages.source_stage(run, str(source), options.source)
+        with timer.stage("model"):
+            classifier = stages.model_stage(
+                run,
+                images,
+                options.model,
+                device=device,
+                max_bad=options.source.max_bad,
+                workers=workers,
+                progress=progress,
+            )
+    except InputError:
+        if mine:  # nothing in it is worth keeping, and it would be in the way of the corrected call
+            run.remove()
+        raise
     with timer.stage("embed"):
         embedding = stages.embed_stage(
             run,

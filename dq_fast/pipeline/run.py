@@ -51,6 +51,10 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             write_json(mark, _FORMAT)
 
+    def remove(self) -> None:
+        """Delete the folder with all that is in it."""
+        shutil.rmtree(self.path)
+
     def folder(self, stage: str) -> Path:
         """The sub-folder of a stage."""
         return self.path / stage
