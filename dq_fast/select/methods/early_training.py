@@ -3,8 +3,8 @@
 The papers train a network on the data from several initialisations. Here features are frozen and the network is the
 linear head on them (heads.py): the scores say how hard a sample is for a linear classifier of these features.
 
-GraNd and EL2N: Paul, Ganguli and Dziugaite 2021, "Deep Learning on a Data Diet" (NeurIPS), Definitions 2.1 and 2.2. With
-p the softmax prediction, y the one-hot label and the expectation over initialisations, after a few epochs:
+GraNd and EL2N: Paul, Ganguli and Dziugaite 2021, "Deep Learning on a Data Diet" (NeurIPS), Definitions 2.1 and 2.2.
+With p the softmax prediction, y the one-hot label and the expectation over initialisations, after a few epochs:
 
     grand   E || gradient of the loss with respect to the weights ||  =  E ||p - y|| * ||[1, h]||
     el2n    E || p - y ||
@@ -85,6 +85,7 @@ class Forgetting:
         self._right = torch.zeros(heads, n, dtype=torch.bool)
 
     def __call__(self, rows: Tensor, right: Tensor) -> None:
+        """Count the events of a minibatch: rows int64 [heads, b], whether each is right, bool [heads, b]."""
         forgotten = self._right.gather(1, rows) & ~right
         self.events.scatter_add_(1, rows, forgotten.long())
         self._right.scatter_(1, rows, right)

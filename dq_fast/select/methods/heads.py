@@ -73,7 +73,7 @@ class Scale:
         return (x.double() - self.mean) * self.factor
 
     def fold(self, weight: Tensor, bias: Tensor) -> Heads:
-        """The heads for plain features that do what weight [heads, D, C] and bias [heads, C] do on standardised ones."""
+        """Heads that do on plain features what weight [heads, D, C] and bias [heads, C] do on standardised ones."""
         plain = weight.transpose(1, 2) * self.factor
         return Heads(plain, bias - plain @ self.mean)
 
