@@ -1,0 +1,97 @@
+"""In which order the rows of a cell are taken, and one order of all rows of which every draw is a beginning."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dq_fast.errors import InputError
+from dq_fast.select.samplers.cells import Cells
+from dq_fast.select.samplers.shares import levels
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_FLAT = 1e-12  # gains that spread less than this part of their size are equal up to rounding
+
+
+def order_within(cells: Cells, within: str, *, seed: int, gains: Floats | None, pick: Ints | None, heat: float) -> Ints:
+    """Row numbers, cell after cell, within a cell in the order in which they are taken.
+
+    Args:
+        cells: which cell each row is in.
+        within: "random": at random. "first": by pick order. "gain": at random with the probabilities p ∝ exp(z / heat)
+            for the next row among those left in the cell, z the row's gain less the cell's mean gain in units of the
+            cell's standard deviation (0 where all are equal); drawn by Gumbel top-k (Kool, van Hoof and Welling 2019,
+            "Stochastic Beams and Where to Find Them"): rows in falling order of z / heat + Gumbel noise.
+        seed: of the randomness.
+        gains: float64 [n], for "gain".
+        pick: int64 [n], a number that grows with the pick order, for "first"; -1: after all others.
+        heat: the temperature of "gain", > 0: towards 0 the largest gains first, large: uniform.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    if within == "random":  # a random order of all rows, stable-sorted by cell, is a random order within each cell
+        shuffled = rng.permutation(len(cells.cell))
+        return shuffled[np.argsort(cells.cell[shuffled], kind="stable")]
+    if within == "first":
+        if pick is None:
+            raise InputError("ranking must be given to take rows in pick order, got None")
+        return np.lexsort((pick, pick < 0, cells.cell))
+    if gains is None:
+        raise InputError("gains must be given to draw by gain, got None")
+    return np.lexsort((-(_standard(cells, gains) / heat + rng.gumbel(size=len(gains))), cells.cell))
+
+
+def _standard(cells: Cells, gains: Floats) -> Floats:
+    """Gains less their cell's mean, in units of their cell's standard deviation."""
+    count = np.maximum(cells.sizes.reshape(-1), 1)
+    mean = np.bincount(cells.cell, gains, minlength=len(count)) / count
+    off = gains - mean[cells.cell]
+    spread = np.sqrt(np.bincount(cells.cell, off * off, minlength=len(count)) / count)
+    size = np.maximum(np.abs(mean), np.abs(gains).max(initial=0.0))
+    spread = np.where(spread > _FLAT * size, spread, np.inf)
+    return off / spread[cells.cell]
+
+
+def nested_order(cells: Cells, by_cell: Ints, weights: Floats, capacity: Ints, floors: Ints, seed: int) -> Ints:
+    """One order of the rows that can be drawn; for every total, its beginning is the draw.
+
+    A class's rows come in an order of their own, in which each bin takes turns by its weight: the j-th row of cell
+    (b, c) has the place (j + u_bc) / (weight · size), 0 < u < 1, and u runs through a Latin square of bins and classes
+    (shuffled by the seed), so that no bin comes first in all classes. Then classes take turns: the i-th row of class c
+    comes at the level t where min(capacity, t · weight · size), summed over the class's bins, reaches i + u_c. So at
+    every total a class is within one sample of its share by `weighted_shares`. A class's first rows up to its floor
+    come before everything else.
+
+    Args:
+        cells: which cell each row is in.
+        by_cell: row numbers, cell after cell in the order in which each takes its rows.
+        weights: relative rates, [bins, strata].
+        capacity: how many rows of each cell can be drawn (the first of each).
+        floors: [strata].
+        seed: of the order in which bins and classes take turns.
+    """
+    n_bins, strata = cells.sizes.shape
+    rng = np.random.Generator(np.random.PCG64([seed, 1]))
+    square = (rng.permutation(n_bins)[:, None] + rng.permutation(strata)[None, :]) % n_bins
+    turn = (square + 0.5) / n_bins
+    phase = (rng.permutation(strata) + 0.5) / strata
+    pull = weights * cells.sizes
+    reach = np.where(pull > 0, capacity, 0)
+    sizes = cells.sizes.reshape(-1)
+    place = np.arange(len(by_cell)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    drawn = place < np.repeat(reach.reshape(-1), sizes)
+    rows, place = by_cell[drawn], place[drawn]
+    cell = cells.cell[rows]
+    local = (place + turn.reshape(-1)[cell]) / pull.reshape(-1)[cell]
+    stratum = cell % strata
+    order = np.lexsort((local, stratum))
+    rows, stratum = rows[order], stratum[order]
+    count = np.bincount(stratum, minlength=strata)
+    start = np.cumsum(count) - count
+    number = np.arange(len(rows)) - start[stratum]
+    level = np.empty(len(rows))
+    for c in np.flatnonzero(count):
+        ours = slice(start[c], start[c] + count[c])
+        level[ours] = levels(pull[:, c], reach[:, c], number[ours] + phase[c])
+    return rows[np.lexsort((phase[stratum], level, number >= floors[stratum]))]
