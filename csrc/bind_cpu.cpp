@@ -14,7 +14,7 @@ namespace py = pybind11;
 
 namespace {
 
-constexpr int kInterface = 2;  // dq_fast/ops/native.py: INTERFACE
+constexpr int kInterface = 3;  // dq_fast/ops/native.py: INTERFACE
 
 using Sizes = std::vector<int64_t>;
 
@@ -81,11 +81,11 @@ struct PythonListener {
 
 // What graph_cut and graph_cut_given have in common. rank(groups, ranking, listener) ranks. Either `budgets` rows of
 // each group are picked, or all rows in n_bins bins (budgets empty, n_bins > 0): then gains go by row and bin_of is
-// filled.
+// filled. trace: address of a Trace of zeros to fill, or 0.
 template <class Rank>
 int64_t listening(const dq_fast::Groups& groups, int64_t n, double numbers, const Sizes& budgets, int64_t n_bins,
                   double lam, int method, const py::object& report, uintptr_t indices, uintptr_t bin_of,
-                  uintptr_t gains, Rank rank) {
+                  uintptr_t gains, uintptr_t trace, Rank rank) {
   const bool binned = n_bins > 0;
   if (!binned && int64_t(budgets.size()) != groups.count) return dq_fast::kInvalid;
   if (!is_valid(groups, n, binned ? nullptr : budgets.data())) return dq_fast::kInvalid;
@@ -97,7 +97,8 @@ int64_t listening(const dq_fast::Groups& groups, int64_t n, double numbers, cons
                            lam,
                            static_cast<dq_fast::Method>(method),
                            reinterpret_cast<int64_t*>(indices),
-                           reinterpret_cast<double*>(gains)};
+                           reinterpret_cast<double*>(gains),
+                           reinterpret_cast<dq_fast::Trace*>(trace)};
   int64_t bad;
   {
     const Released released(double(n) * double(n) * numbers);
@@ -120,22 +121,23 @@ int64_t listening(const dq_fast::Groups& groups, int64_t n, double numbers, cons
 int64_t graph_cut(uintptr_t wide, bool wide64, int64_t d2, uintptr_t narrow, bool narrow64, int64_t d1, int64_t n,
                   bool shifted, bool center, uintptr_t offsets, int64_t groups, const Sizes& budgets, int64_t n_bins,
                   double lam, int method, int threads, const py::object& report, uintptr_t indices, uintptr_t bin_of,
-                  uintptr_t gains) {
+                  uintptr_t gains, uintptr_t trace) {
   const dq_fast::Embedding x{factor(wide, wide64, d2), factor(narrow, narrow64, d1), n, shifted, center};
   const int64_t whole[] = {0, n};
   return listening(groups_of(offsets, groups, whole), n, double(d1) * double(d2), budgets, n_bins, lam, method, report,
-                   indices, bin_of, gains, [&](const auto& g, const auto& ranking, const auto& listener) {
+                   indices, bin_of, gains, trace, [&](const auto& g, const auto& ranking, const auto& listener) {
                      return dq_fast::graph_cut(x, g, ranking, threads, listener);
                    });
 }
 
 int64_t graph_cut_given(uintptr_t s, bool is_float64, int64_t n, uintptr_t offsets, int64_t groups,
                         const Sizes& budgets, int64_t n_bins, double lam, int method, int threads,
-                        const py::object& report, uintptr_t indices, uintptr_t bin_of, uintptr_t gains) {
+                        const py::object& report, uintptr_t indices, uintptr_t bin_of, uintptr_t gains,
+                        uintptr_t trace) {
   const int64_t whole[] = {0, n};
   const dq_fast::Groups one = groups_of(offsets, groups, whole);
   if (one.count != 1) return dq_fast::kInvalid;
-  return listening(one, n, 1.0, budgets, n_bins, lam, method, report, indices, bin_of, gains,
+  return listening(one, n, 1.0, budgets, n_bins, lam, method, report, indices, bin_of, gains, trace,
                    [&](const auto&, const auto& ranking, const auto& listener) {
                      return dq_fast::graph_cut_given(reinterpret_cast<const void*>(s), is_float64, n, ranking, threads,
                                                      listener);

@@ -44,6 +44,15 @@ enum class Method : int { kAuto = 0, kNaive = 1, kGram = 2, kLazy = 3 };
 // dq_fast/ops/graph_cut_torch.py: bin_sizes
 void bin_sizes(const Groups& groups, int64_t bins, int64_t* sizes);
 
+// How a ranking went.
+struct Trace {
+  int64_t naive, gram, lazy;  // groups that were finished this way
+  int64_t switched;           // of them, those that began another way
+  int64_t rows;               // rows read, again each time
+  int64_t bytes;              // of them, as the caller has them
+  int64_t decisions;          // rows whose gains were compared in float64, where float32 left doubt
+};
+
 // What is picked: for each group `bins` bins of the given sizes [groups, bins], one after the other.
 struct Ranking {
   const int64_t* sizes;
@@ -52,6 +61,7 @@ struct Ranking {
   Method method;
   int64_t* indices;  // out: row numbers in pick order, group after group
   double* gains;     // out: the gain each was picked with
+  Trace* trace;      // out, added to; may be null
 };
 
 // Called now and then, on the calling thread only, with the number of rows ranked so far; true: stop, results do not

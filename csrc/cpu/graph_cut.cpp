@@ -25,6 +25,11 @@ bool is_caller() {
 #endif
 }
 
+void add(const Trace& part, Trace* sum) {
+  sum->naive += part.naive, sum->gram += part.gram, sum->lazy += part.lazy, sum->switched += part.switched;
+  sum->rows += part.rows, sum->bytes += part.bytes, sum->decisions += part.decisions;
+}
+
 void rank_group(const Rows& rows, const Job& job) {
   const bool tiny = double(rows.n()) * double(rows.n()) * double(rows.numbers()) < kTiny;
   if (job.method == Method::kNaive || (job.method == Method::kAuto && tiny))
@@ -91,8 +96,13 @@ int64_t graph_cut(const Embedding& x, const Groups& groups, const Ranking& ranki
         return;
       }
       if (bad.load() != kAllFinite || start[g + 1] == start[g]) return;
+      Trace trace{};
       rank_group(rows, {groups.offsets[g], ranking.sizes + g * ranking.bins, ranking.bins, ranking.lam, x.shifted,
-                        ranking.method, inner, ranking.indices + start[g], ranking.gains + start[g], &monitor});
+                        ranking.method, inner, ranking.indices + start[g], ranking.gains + start[g], &monitor, &trace});
+      if (!ranking.trace) return;
+      trace.rows = rows.rows_read(), trace.bytes = trace.rows * rows.row_bytes();
+#pragma omp critical(dq_fast_trace)
+      add(trace, ranking.trace);
     } catch (...) {
 #pragma omp critical(dq_fast_error)
       if (!error) error = std::current_exception();

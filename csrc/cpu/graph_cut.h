@@ -30,6 +30,7 @@ struct Job {
   int64_t* indices;  // out, in pick order
   double* gains;
   Monitor* monitor;
+  Trace* trace;  // of this group alone
 
   int64_t total() const {
     int64_t sum = 0;

@@ -98,10 +98,13 @@ int64_t first_bad_row(const void* s, bool is_float64, int64_t n) {
 
 template <class T>
 int64_t pick_given(const T* s, int64_t n, const Job& job) {
+  job.trace->gram = 1;
   Given<T> source(s, n, job);
   if (job.monitor->stopped()) return kAllFinite;
   if (!std::isfinite(source.largest())) return first_bad_row(s, sizeof(T) == 8, n);
   pick_loop(source, n, tie_tolerance(n, job.lam, source.largest()), job);
+  job.trace->rows = n + 2 * job.total();  // the sums; and each pick, once more at the end of its bin
+  job.trace->bytes = job.trace->rows * n * int64_t(sizeof(T));
   return kAllFinite;
 }
 
@@ -111,8 +114,9 @@ int64_t graph_cut_given(const void* s, bool is_float64, int64_t n, const Ranking
                         const Listener& listener) {
   if (n == 0) return kAllFinite;
   Monitor monitor(listener);
+  Trace unused{};
   const Job job{0,       ranking.sizes,   ranking.bins,  ranking.lam, false, ranking.method,
-                threads, ranking.indices, ranking.gains, &monitor};
+                threads, ranking.indices, ranking.gains, &monitor,    ranking.trace ? ranking.trace : &unused};
   const int64_t bad =
       is_float64 ? pick_given(static_cast<const double*>(s), n, job) : pick_given(static_cast<const float*>(s), n, job);
   monitor.finish();

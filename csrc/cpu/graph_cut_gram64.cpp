@@ -33,6 +33,7 @@ class Gram64 {
       for (int64_t i = 0; i < n_; ++i) shift[i] = (rows.scale(i) > 0 ? shift[i] / rows.scale(i) : 0.0) + 0.5 * mean2;
     }
     const int64_t batches = (n_ + kBatch - 1) / kBatch;
+    rows.count(n_);  // the rest is read from the copy
 #pragma omp parallel for schedule(dynamic) num_threads(job.threads) if (job.threads > 1 && batches > 1)
     for (int64_t k = 0; k < batches; ++k) {
       if (job_.monitor->tick(0)) continue;
@@ -76,6 +77,7 @@ bool prefers_gram64(const Rows& rows) {
 }
 
 void graph_cut_gram64(const Rows& rows, const Job& job) {
+  job.trace->gram = 1;
   Gram64 source(rows, job);
   if (!job.monitor->stopped()) pick_loop(source, rows.n(), tie_tolerance(rows.n(), job.lam), job);
 }

@@ -62,6 +62,7 @@ class Lazy {
       everything_ = Everything::kStored;
     else if (job.method == Method::kGram)
       everything_ = Everything::kFormed;
+    first_ = everything_;
     if (everything_ == Everything::kNo) {
       directions_.reset(new Directions(rows, copies_));
       outside_.reset(new Outside(rows, directions_.get(), job.unit()));
@@ -69,6 +70,15 @@ class Lazy {
   }
 
   void run() {
+    rank();
+    const bool looked_for = everything_ == Everything::kNo || everything_ == Everything::kFew;
+    (looked_for ? job_.trace->lazy : everything_ == Everything::kStored ? job_.trace->gram : job_.trace->naive) = 1;
+    job_.trace->switched = everything_ != first_ && !looked_for;
+    job_.trace->decisions = decided_;
+  }
+
+ private:
+  void rank() {
     int64_t done = 0, remaining = n_;
     for (int64_t k = 0; k < job_.bins; ++k) {
       const int64_t size = job_.sizes[k];
@@ -89,9 +99,9 @@ class Lazy {
     }
   }
 
- private:
   enum class Everything {
     kNo,
+    kFew,  // the last rows of a group, all in the pool
     kStored,
     kFormed,
     kExact
@@ -122,7 +132,7 @@ class Lazy {
   void populate() {
     const int64_t left = int64_t(std::count(state_.begin(), state_.end(), State::kHere));
     if (everything_ == Everything::kNo && left <= kPool)
-      everything_ = Everything::kStored, pool_.reset(0, Pool::Source::kStored);
+      everything_ = Everything::kFew, pool_.reset(0, Pool::Source::kStored);
     if (everything_ != Everything::kNo) return populate_pool();
     if (pool_.capacity() == 0) pool_.reset(kPool, Pool::Source::kStored);
     int64_t* list;
@@ -181,9 +191,9 @@ class Lazy {
     Array<double> gain(std::max<int64_t>(1, count));
     fresh(list.data(), count, gain.data());
     if (pool_.capacity() == 0) {
-      pool_.reset(count, everything_ == Everything::kStored   ? Pool::Source::kStored
-                         : everything_ == Everything::kFormed ? Pool::Source::kFormed32
-                                                              : Pool::Source::kFormed64);
+      pool_.reset(count, everything_ == Everything::kFormed  ? Pool::Source::kFormed32
+                         : everything_ == Everything::kExact ? Pool::Source::kFormed64
+                                                             : Pool::Source::kStored);
       pool_.add(list.data(), gain.data(), count);
     } else {
       std::vector<double> by_row(size_t(n_), 0.0);
@@ -241,6 +251,7 @@ class Lazy {
   }
 
   int64_t decide(int64_t count) {
+    decided_ += count;
     double best = -HUGE_VAL;
     for (int64_t k = 0; k < count && everything_ != Everything::kExact; ++k) {
       const int64_t slot = where_[k];
@@ -419,12 +430,13 @@ class Lazy {
   std::vector<int64_t> twin_;  // once merged_: the next row that is the same, or -1
   std::vector<char> wanted_;   // populate()'s: is the row to be in the pool (1), is it there (2)
   bool merged_ = false;
-  Everything everything_ = Everything::kNo;
+  Everything everything_ = Everything::kNo, first_ = Everything::kNo;  // first_: as it began
   Array<double> scratch_, total_, gradient_, sum_;  // [d1 + d2], then [d1, d2]: M, G and W
   Array<double> base_;                              // [n]: <x, M> within base_error_ * scale
   Array<int32_t> where_;
   double base_error_ = 0, scales_ = 0;  // scales_: of the rows picked in this bin, each at least 1, added up
   double outside_bound_ = 0, last_low_ = NAN;
+  int64_t decided_ = 0;
   int64_t picked_ = 0, last_picked_ = 0, doubts_ = 0;
   int64_t renewed_ = 0, looked_ = 0, ranked_ = 0;  // what judge() goes by
 };

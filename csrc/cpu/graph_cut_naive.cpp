@@ -39,6 +39,7 @@ class Naive {
 }  // namespace
 
 void graph_cut_naive(const Rows& rows, const Job& job) {
+  job.trace->naive = 1;
   Naive source(rows, job);
   pick_loop(source, rows.n(), tie_tolerance(rows.n(), job.lam), job);
 }

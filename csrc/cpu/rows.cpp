@@ -131,6 +131,7 @@ void Rows::read(int64_t i, double* b, double* h) const {
 // sum [d1, d2] = sum_i factor_i (b_i (x) h_i - mean); read(i, b, h) gives b and h, and returns the factor.
 template <class Read>
 void Rows::sum_chunks(double* sum, Read read) const {
+  count(n_);
   const int64_t parts = std::max<int64_t>(1, std::min(kChunks, kPartNumbers / numbers()));
   const int64_t chunk = std::max(kChunkRows, (n_ + parts - 1) / parts);
   const int64_t chunks = (n_ + chunk - 1) / chunk;
@@ -151,6 +152,7 @@ void Rows::sum_chunks(double* sum, Read read) const {
 }
 
 void Rows::dots(const double* w, const int64_t* list, int64_t count, double* out) const {
+  rows_read_ += count;
   if (raw_wide() && !narrow_.rows && !centred_) return dots_as_they_came(w, list, count, out);
   each_chunk(count, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
     Array<double> buffer(kRowsTogether * (d1_ + d2_));
@@ -193,6 +195,7 @@ void Rows::cosines(int64_t i, const int64_t* list, int64_t count, double* out) c
     return dots(w.data(), list, count, out);
   }
   read(i, b, h);
+  rows_read_ += count + 1;
   each_chunk(count, kChunkRows, [&](int64_t, int64_t k, int64_t end) {
     for (; k < end; ++k) out[k] = cosine(list ? list[k] : k, b, h);
   });
@@ -233,6 +236,7 @@ uint64_t Rows::hash(int64_t i) const {
 
 double Rows::dot(int64_t i, const double* w, double* scratch) const {
   read(i, scratch + d2_, scratch);
+  count(1);
   double out;
   simd().dot64(w, mean(), scratch + d2_, d1_, scratch, 1, d1_, d2_, &out);
   return out * scale(i);
@@ -240,6 +244,7 @@ double Rows::dot(int64_t i, const double* w, double* scratch) const {
 
 void Rows::add(int64_t i, double factor, double* w, double* scratch) const {
   read(i, scratch + d2_, scratch);
+  count(1);
   factor *= scale(i);
   simd().add64(w, mean(), &factor, scratch + d2_, d1_, scratch, 1, d1_, d2_);
 }

@@ -35,6 +35,10 @@ class Rows {
   const float* raw_wide() const { return wide_.is_float64 ? nullptr : static_cast<const float*>(wide_.rows); }
   int64_t raw_width() const { return wide_.width; }
 
+  void count(int64_t rows) const { rows_read_ += rows; }  // by one thread: whoever reads rows tells how many
+  int64_t rows_read() const { return rows_read_; }
+  int64_t row_bytes() const { return bytes(wide_) + (narrow_.rows ? bytes(narrow_) : 0); }
+
   bool same(int64_t i, int64_t j) const;  // bit for bit
   uint64_t hash(int64_t i) const;
 
@@ -51,6 +55,7 @@ class Rows {
   void add(int64_t i, double factor, double* w, double* scratch) const;  // w += factor * row_i
 
  private:
+  static int64_t bytes(const Factor& f) { return f.width * (f.is_float64 ? 8 : 4); }
   void normalise_and_add();
   void centre_and_add();
   double cosine(int64_t i, const double* b, const double* h) const;  // not centred: with a row that was read
@@ -64,6 +69,7 @@ class Rows {
   int64_t n_, d1_, d2_;
   int threads_;
   bool centred_ = false;
+  mutable int64_t rows_read_ = 0;
   int64_t first_bad_ = kAllFinite;  // set once, by the constructor
   Array<double> inv_wide_, inv_narrow_, mean_, scale_, total_;
 };

@@ -44,6 +44,7 @@ Rows32::Rows32(const Rows& rows, int threads)
   narrow_.zero(std::max<int64_t>(kPad, n_ * narrow_width_));
   if (d1_ == 1) narrow_[0] = 1.0f;
   if (!raw_ || d1_ > 1) {
+    rows.count(n_);
 #pragma omp parallel num_threads(threads_) if (threads_ > 1 && n_ * d2_ > kParallelDots)
     {
       Array<double> row(d1_ + d2_);
@@ -65,6 +66,7 @@ Rows32::Rows32(const Rows& rows, int threads)
 }
 
 void Rows32::dots(const double* w, const int64_t* list, int64_t count, double* out) const {
+  rows_.count(count);
   Array<float> w32(rows_.numbers());
   double of_mean = 0;  // <mean, w>
   for (int64_t k = 0; k < rows_.numbers(); ++k) w32[k] = float(w[k]);
@@ -93,6 +95,7 @@ void Rows32::dots(const double* w, const int64_t* list, int64_t count, double* o
 
 void Rows32::dots_of_all(const double* w, int64_t count, float* out) const {
   const int64_t numbers = rows_.numbers();
+  rows_.count(n_);
   Array<float> w32(std::max<int64_t>(1, count * numbers));
   std::vector<double> of_mean(size_t(count), 0.0);  // <mean, w>
   std::vector<const float*> each(static_cast<size_t>(count));
@@ -144,6 +147,7 @@ void Rows32::finish(const int64_t* x, int64_t nx, const int64_t* y, int64_t ny, 
 }
 
 void Rows32::gram(const int64_t* x, int64_t nx, const int64_t* y, int64_t ny, float* out, int64_t ld) const {
+  rows_.count(nx + ny);
   std::vector<const float*> p(2 * size_t(nx + ny));
   const float **xh = p.data(), **xb = xh + nx, **yh = xb + nx, **yb = yh + ny;
   for (int64_t i = 0; i < nx; ++i) xh[i] = wide(x[i]), xb[i] = narrow(x[i]);
@@ -158,6 +162,7 @@ void Rows32::gram(const int64_t* x, int64_t nx, const int64_t* y, int64_t ny, fl
 }
 
 void Rows32::one(int64_t x, const int64_t* y, int64_t ny, float* out) const {
+  rows_.count(1 + ny);
   static const float kOne = 1.0f;
   const float* ones[kRowsTogether] = {&kOne, &kOne, &kOne, &kOne};
   const int64_t chunks = (ny + kChunk - 1) / kChunk;

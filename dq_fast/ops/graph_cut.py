@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dq_fast.errors import InputError
-from dq_fast.ops import checks, graph_cut_torch, native, registry
+from dq_fast.ops import checks, graph_cut_torch, native, registry, trace
 from dq_fast.ops.cuda import graph_cut as graph_cut_cuda
 from dq_fast.ops.graph_cut_torch import bin_sizes
 from dq_fast.ops.row_sums import NATIVE_NOTE, native_arguments, native_offsets, native_rows, raise_non_finite
@@ -36,6 +36,7 @@ def graph_cut_greedy(
     center: bool = False,
     method: str = "auto",
     progress: Progress | None = None,
+    report: dict[str, Any] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Pick `budget` rows of each group greedily by the graph-cut gain; exact, whatever the method.
 
@@ -64,6 +65,10 @@ def graph_cut_greedy(
         method: "naive" (a product of the picked row with all rows), "gram" (similarities formed first, where they fit),
             "lazy" (a pool of candidates, and bounds; memory O(n d)), or "auto". All give the same rows.
         progress: called as progress("greedy", rows picked, rows to pick).
+        report: a dictionary that is filled with how it went: "algorithm" (the way of most groups), "groups" (how many
+            were ranked by which way), "switched" (how many of them began another way); from the native code also
+            "rows_read" (again each time, be it from a cache), "passes" (rows_read / n), "bytes_read" and
+            "float64_decisions" (rows whose gains float32 could not tell from the best).
 
     Returns:
         indices int64 [sum of budgets]: row numbers in pick order, group by group; and gains float64 [sum of budgets].
@@ -75,9 +80,10 @@ def graph_cut_greedy(
     groups = 1 if bounds is None else bounds.shape[0] - 1
     budgets = _budgets(budget, groups)
     arguments = (factors, given, bounds, budgets, *settings)
-    if progress is None:
+    if progress is None and report is None:
         return registry.quickest("graph_cut_greedy", factors if given is None else (given,))(*arguments)
-    return registry.serving("graph_cut_greedy", _device(factors, given))(*arguments, progress=progress)
+    serve = registry.serving("graph_cut_greedy", _device(factors, given))
+    return serve(*arguments, progress=progress, report=report)
 
 
 def graph_cut_bins(
@@ -91,6 +97,7 @@ def graph_cut_bins(
     center: bool = False,
     method: str = "auto",
     progress: Progress | None = None,
+    report: dict[str, Any] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Split every group into bins, each picked greedily by the graph-cut gain from the rows that are left.
 
@@ -109,6 +116,7 @@ def graph_cut_bins(
         center: as in `graph_cut_greedy`.
         method: as in `graph_cut_greedy`.
         progress: called as progress("bins", rows ranked, n).
+        report: as in `graph_cut_greedy`.
 
     Returns:
         ranking int64 [n]: row numbers, group after group, within a group bin after bin in pick order;
@@ -119,9 +127,10 @@ def graph_cut_bins(
     """
     factors, given, bounds, settings = _validate(embedding, similarity, offsets, lam, shifted, center, method)
     arguments = (factors, given, bounds, checks.integer("n_bins", n_bins, 1), *settings)
-    if progress is None:
+    if progress is None and report is None:
         return registry.quickest("graph_cut_bins", factors if given is None else (given,))(*arguments)
-    return registry.serving("graph_cut_bins", _device(factors, given))(*arguments, progress=progress)
+    serve = registry.serving("graph_cut_bins", _device(factors, given))
+    return serve(*arguments, progress=progress, report=report)
 
 
 def _budgets(budget: Any, groups: int) -> list[int]:
@@ -178,10 +187,10 @@ def _bins(ranking: Tensor, sizes: list[list[int]]) -> Tensor:
 
 
 class _Counter:
-    """Adds up ranked rows and tells the listener, not more often than anybody can read."""
+    """Adds up ranked rows and tells the listener, not more often than anybody can read; `trace` takes the ways."""
 
-    def __init__(self, stage: str, total: int, progress: Progress | None) -> None:
-        self.stage, self.total, self.progress = stage, total, progress
+    def __init__(self, stage: str, total: int, progress: Progress | None, trace: dict[str, Any] | None = None) -> None:
+        self.stage, self.total, self.progress, self.trace = stage, total, progress, trace
         self.done, self.last = 0, 0.0
 
     def __call__(self, rows: int) -> None:
@@ -197,12 +206,13 @@ def _greedy(rank: Any) -> Any:
     def graph_cut_greedy(
         factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, budgets: Sequence[int], lam: float,
         shifted: bool, center: bool, method: str, progress: Progress | None = None,
+        report: dict[str, Any] | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         bounds = checks.offsets_values(offsets, (similarity if similarity is not None else factors[0]).shape[0])
         sizes = _budget_sizes(bounds, budgets)
-        report = _Counter("greedy", sum(budgets), progress)
+        counter = _Counter("greedy", sum(budgets), progress, report)
         return rank(
-            factors, similarity, bounds, sizes, lam=lam, shifted=shifted, center=center, method=method, report=report
+            factors, similarity, bounds, sizes, lam=lam, shifted=shifted, center=center, method=method, report=counter
         )
 
     return graph_cut_greedy
@@ -214,13 +224,14 @@ def _binned(rank: Any) -> Any:
     def graph_cut_bins(
         factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, n_bins: int, lam: float,
         shifted: bool, center: bool, method: str, progress: Progress | None = None,
+        report: dict[str, Any] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         n = (similarity if similarity is not None else factors[0]).shape[0]
         bounds = checks.offsets_values(offsets, n)
         sizes = [bin_sizes(end - begin, n_bins) for begin, end in itertools.pairwise(bounds)]
-        report = _Counter("bins", n, progress)
+        counter = _Counter("bins", n, progress, report)
         ranking, gains_in_order = rank(
-            factors, similarity, bounds, sizes, lam=lam, shifted=shifted, center=center, method=method, report=report
+            factors, similarity, bounds, sizes, lam=lam, shifted=shifted, center=center, method=method, report=counter
         )
         gains = torch.empty_like(gains_in_order)
         gains[ranking] = gains_in_order
@@ -236,42 +247,44 @@ _bins_in_torch = _binned(graph_cut_torch.rank)
 def _greedy_cpu(
     factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, budgets: Sequence[int], lam: float,
     shifted: bool, center: bool, method: str, progress: Progress | None = None,
+    report: dict[str, Any] | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The op `graph_cut_greedy` by the native code: one call for all groups."""
     n = (factors[0] if similarity is None else similarity).shape[0]
     total = sum(budgets)
     if len(factors) <= 2 and 0 <= total <= n:
         indices, gains = _PLACES.new_empty(total), _GAINS.new_empty(total)
-        report = None if progress is None else _Counter("greedy", total, progress)
+        counter = None if progress is None else _Counter("greedy", total, progress)
         if _native(
-            factors, similarity, offsets, n, budgets, 0, lam, shifted, center, method, report,
+            factors, similarity, offsets, n, budgets, 0, lam, shifted, center, method, counter, report,
             indices.data_ptr(), 0, gains.data_ptr(),
         ):  # fmt: skip
             return indices, gains
-    return _greedy_in_torch(factors, similarity, offsets, budgets, lam, shifted, center, method, progress)
+    return _greedy_in_torch(factors, similarity, offsets, budgets, lam, shifted, center, method, progress, report)
 
 
 def _bins_cpu(
     factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, n_bins: int, lam: float,
     shifted: bool, center: bool, method: str, progress: Progress | None = None,
+    report: dict[str, Any] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The op `graph_cut_bins` by the native code: one call for all groups and bins."""
     n = (factors[0] if similarity is None else similarity).shape[0]
     if len(factors) <= 2 and n_bins > 0:
         ranking, bin_of, gains = _PLACES.new_empty(n), _PLACES.new_empty(n), _GAINS.new_empty(n)
-        report = None if progress is None else _Counter("bins", n, progress)
+        counter = None if progress is None else _Counter("bins", n, progress)
         if _native(
-            factors, similarity, offsets, n, (), n_bins, lam, shifted, center, method, report,
+            factors, similarity, offsets, n, (), n_bins, lam, shifted, center, method, counter, report,
             ranking.data_ptr(), bin_of.data_ptr(), gains.data_ptr(),
         ):  # fmt: skip
             return ranking, bin_of, gains
-    return _bins_in_torch(factors, similarity, offsets, n_bins, lam, shifted, center, method, progress)
+    return _bins_in_torch(factors, similarity, offsets, n_bins, lam, shifted, center, method, progress, report)
 
 
 def _native(
     factors: list[Tensor], similarity: Tensor | None, offsets: Tensor | None, n: int, budgets: Sequence[int],
-    n_bins: int, lam: float, shifted: bool, center: bool, method: str, report: _Counter | None,
-    indices: int, bin_of: int, gains: int,
+    n_bins: int, lam: float, shifted: bool, center: bool, method: str, counter: _Counter | None,
+    report: dict[str, Any] | None, indices: int, bin_of: int, gains: int,
 ) -> bool:  # fmt: skip
     """Fill the places at the addresses; False: offsets or sizes are not valid, which the definition in torch explains.
 
@@ -279,12 +292,14 @@ def _native(
     """
     bounds = native_offsets(offsets)
     place, groups = (0, 1) if bounds is None else (bounds.data_ptr(), bounds.shape[0] - 1)
+    counts = None if report is None else trace.blank()
+    at = 0 if counts is None else counts.data_ptr()
     bad: int
     if similarity is None:
         rows = native_rows(factors)
         bad = _CORE.graph_cut(
             *native_arguments(rows), n, shifted, center, place, groups, budgets, n_bins, lam, METHODS[method],
-            torch.get_num_threads(), report, indices, bin_of, gains,
+            torch.get_num_threads(), counter, indices, bin_of, gains, at,
         )  # fmt: skip
         if bad >= 0:
             raise_non_finite(factors, bad)
@@ -293,10 +308,12 @@ def _native(
         s = s.contiguous()
         bad = _CORE.graph_cut_given(
             s.data_ptr(), s.dtype is torch.float64, n, place, groups, budgets, n_bins, lam, METHODS[method],
-            torch.get_num_threads(), report, indices, bin_of, gains,
+            torch.get_num_threads(), counter, indices, bin_of, gains, at,
         )  # fmt: skip
         if bad >= 0:
             raise checks.non_finite("similarity", bad)
+    if report is not None and counts is not None and bad != native.INVALID:
+        trace.fill(report, counts, n)
     return bad != native.INVALID
 
 

@@ -7,13 +7,14 @@ rows already picked for the bin included), B the rows picked for the bin. The la
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from dq_fast.ops import checks
+from dq_fast.ops import checks, trace
 from dq_fast.ops.embedding import Group, groups
 
 TIE_TOLERANCE = 1e-12  # of the largest gain there can be; csrc/cpu/graph_cut.h has the same number
@@ -186,6 +187,10 @@ def rank(
     """Rows in pick order, int64, and their gains, float64: for every group its bins of the given sizes."""
     rows: list[int] = []
     gains: list[float] = []
+    told = getattr(report, "trace", None)
+    if told is not None:
+        ways = [way(end - begin, method, similarity is not None) for begin, end in itertools.pairwise(bounds)]
+        trace.fill_ways(told, {name: ways.count(name) for name in trace.WAYS})
     if similarity is not None:
         checks.finite_rows("similarity", similarity)
         s = similarity.double()
@@ -205,15 +210,24 @@ def rank(
     return torch.tensor(rows, dtype=torch.int64, device=device), torch.tensor(gains, dtype=torch.float64, device=device)
 
 
+def way(n: int, method: str, given: bool = False) -> str:
+    """How a group of n rows is ranked, for what the caller asked for; a given matrix counts as gram."""
+    fits = n * n <= GRAM_NUMBERS
+    if given:
+        return "gram"
+    if method == "lazy" or (method == "auto" and not fits):
+        return "lazy"
+    return "naive" if method == "naive" or not fits else "gram"
+
+
 def _picks(
     group: Group, sizes: list[int], lam: float, shifted: bool, method: str, report: Report
 ) -> Iterator[tuple[int, float]]:
-    n = len(group)
-    tolerance = tie_tolerance(n, lam)
-    fits = n * n <= GRAM_NUMBERS
-    if method == "lazy" or (method == "auto" and not fits):
+    tolerance = tie_tolerance(len(group), lam)
+    chosen = way(len(group), method)
+    if chosen == "lazy":
         return pick_lazily(group, shifted, sizes, lam, tolerance, report)
-    if method == "naive" or not fits:
+    if chosen == "naive":
         return pick(Naive(group, shifted), sizes, lam, tolerance, report)
     return _picks_from_matrix(group, sizes, lam, shifted, tolerance, report)
 

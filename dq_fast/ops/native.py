@@ -10,7 +10,7 @@ from types import ModuleType
 
 import torch  # before the native modules: they then share its OpenMP and CUDA runtimes
 
-INTERFACE = {"cpu": 2, "cuda": 2}
+INTERFACE = {"cpu": 3, "cuda": 2}
 """Raised whenever the arguments of a native function change; a module built for another number is refused."""
 
 INVALID = -2
