@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,8 @@ Floats = NDArray[np.float64]
 
 EVIDENCE = ("features", "logits", "labels")
 """What a method may need beside the embedding."""
+
+_TELL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -164,3 +167,52 @@ def highest(evidence: Evidence, scores: Tensor | Floats) -> Chosen:
         picked.append(rows[np.argsort(-values[rows], kind="stable")[:budget]])
     ranking = np.concatenate([np.empty(0, np.int64), *picked])
     return Chosen(ranking, values[ranking])
+
+
+class Counter:
+    """Counts the rows picked and tells the listener, not more often than anybody can read."""
+
+    def __init__(self, evidence: Evidence, name: str) -> None:
+        self._report, self._name, self._total = evidence.progress, name, int(np.sum(evidence.budgets))
+        self._done, self._last = 0, 0.0
+
+    def __call__(self, rows: int = 1) -> None:
+        """That many more rows were picked."""
+        self._done += rows
+        if self._report is not None and (self._done >= self._total or time.monotonic() - self._last > _TELL_SECONDS):
+            self._last = time.monotonic()
+            self._report(self._name, self._done, self._total)
+
+
+@dataclass(frozen=True)
+class Picks:
+    """What was picked in one group: positions among its rows in pick order, scores and weights (see `Chosen`)."""
+
+    order: Ints
+    scores: Floats
+    weights: Floats | None = None
+
+
+def by_group(evidence: Evidence, name: str, pick: Callable[[Ints, int, Counter], Picks]) -> Chosen:
+    """Pick in one group after the other.
+
+    Args:
+        evidence: groups and budgets.
+        name: of the method, for the progress.
+        pick: called as ``pick(rows, budget, counter)`` with a group's row numbers where the budget is not 0; calls the
+            counter for every row it picks.
+    """
+    counter = Counter(evidence, name)
+    none = np.empty(0)
+    rankings, scores, weights = [none.astype(np.int64)], [none], [none]
+    weighted = False
+    for g, budget in enumerate(evidence.budgets):
+        if budget:
+            rows = evidence.groups.rows(g)
+            picks = pick(rows, int(budget), counter)
+            rankings.append(rows[picks.order])
+            scores.append(picks.scores)
+            if picks.weights is not None:
+                weighted = True
+                weights.append(picks.weights)
+    return Chosen(np.concatenate(rankings), np.concatenate(scores), np.concatenate(weights) if weighted else None)
