@@ -10,6 +10,10 @@ class InputError(ValueError):
     """
 
 
+class InputTypeError(InputError, TypeError):
+    """An InputError about what kind of thing came, for callers that tell TypeError from ValueError."""
+
+
 class BadImageError(InputError):
     """An image that cannot be read; the run goes on without it unless there are too many.
 
