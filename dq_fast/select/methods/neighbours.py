@@ -48,8 +48,10 @@ def nearest(features: Tensor, k: int, among: Tensor | None = None) -> Ints:
     if k == 0 or len(features) == 0:
         return torch.empty(len(features), k, dtype=torch.int64).numpy()
     centre = in_blocks(lambda x: x.sum(0, keepdim=True), others, name="features").sum(0) / len(others)
-    size = in_blocks(lambda x: (x - centre).abs().amax(1), others, name="features").max()
-    size = float(torch.maximum(size, in_blocks(lambda x: (x - centre).abs().amax(1), features, name="features").max()))
+    size = max(
+        float(in_blocks(lambda x: (x - centre).abs().amax(1), rows, name="features").max())
+        for rows in (features, others)
+    )
     scale = 1 / size if size > 0 else 1.0
     padded = torch.zeros(-(-len(others) // _CELL) * _CELL, others.shape[1])
     padded[: len(others)] = _single(others, centre, scale)
