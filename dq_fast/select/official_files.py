@@ -1,4 +1,4 @@
-"""The official code's files: bins `select_indices_{DATASET}_exp{k}.npy`, draws `select_indices_{DATASET}_{fraction}.npy`.
+"""The official files: bins `select_indices_{DATASET}_exp{k}.npy`, draws `select_indices_{DATASET}_{fraction}.npy`.
 
 int64 row numbers in the data set's own order (torchvision's for CIFAR, ImageFolder's for ImageNet), so they mean
 nothing beside another listing of the same images: the official training applied CIFAR's to a folder listed by name, and
