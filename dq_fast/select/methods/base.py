@@ -193,7 +193,9 @@ class Picks:
     weights: Floats | None = None
 
 
-def by_group(evidence: Evidence, name: str, pick: Callable[[Ints, int, Counter], Picks]) -> Chosen:
+def by_group(
+    evidence: Evidence, name: str, pick: Callable[[Ints, int, Counter], Picks], *, weighted: bool = False
+) -> Chosen:
     """Pick in one group after the other.
 
     Args:
@@ -201,11 +203,11 @@ def by_group(evidence: Evidence, name: str, pick: Callable[[Ints, int, Counter],
         name: of the method, for the progress.
         pick: called as ``pick(rows, budget, counter)`` with a group's row numbers where the budget is not 0; calls the
             counter for every row it picks.
+        weighted: whether picks have weights.
     """
     counter = Counter(evidence, name)
     none = np.empty(0)
     rankings, scores, weights = [none.astype(np.int64)], [none], [none]
-    weighted = False
     for g, budget in enumerate(evidence.budgets):
         if budget:
             rows = evidence.groups.rows(g)
@@ -213,6 +215,5 @@ def by_group(evidence: Evidence, name: str, pick: Callable[[Ints, int, Counter],
             rankings.append(rows[picks.order])
             scores.append(picks.scores)
             if picks.weights is not None:
-                weighted = True
                 weights.append(picks.weights)
     return Chosen(np.concatenate(rankings), np.concatenate(scores), np.concatenate(weights) if weighted else None)

@@ -116,7 +116,7 @@ class Coverage:
             before, after = self._covered[changed, None], s[changed, None]
             if 0 < len(changed) <= _FEW:
                 rows = self._similar(changed)
-                self._bounds -= (torch.maximum(rows, before) - torch.maximum(rows, after)).abs_().sum(0)
+                self._bounds -= rows.clamp_(before, after).sub_(before).sum(0)
             self._covered[changed] = s[changed]
             nearest[changed] = k
             counter()

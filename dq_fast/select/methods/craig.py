@@ -43,7 +43,7 @@ def choose(evidence: Evidence, *, gradients: str = "auto", max_memory: int = DEF
     def pick(rows: Ints, budget: int, counter: Counter) -> Picks:
         return _pick(Rows(factors, rows, centred=True, max_memory=max_memory), budget, max_memory, counter)
 
-    return by_group(evidence, "craig", pick)
+    return by_group(evidence, "craig", pick, weighted=True)
 
 
 def _pick(rows: Rows, budget: int, max_memory: int, counter: Counter) -> Picks:

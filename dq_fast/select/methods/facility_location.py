@@ -7,7 +7,6 @@ the rest of this package.
 
 from __future__ import annotations
 
-import numpy as np
 from torch import Tensor
 
 from dq_fast.select.methods.base import Chosen, Counter, Evidence, Ints, Method, Picks, by_group
@@ -30,8 +29,7 @@ def choose(evidence: Evidence, *, max_memory: int = DEFAULT_MEMORY) -> Chosen:
         max_memory: bytes to hold beyond the inputs.
 
     Returns:
-        Rows with their gains as scores; weights: how many rows of the group each pick is the most similar to (the
-        earliest among equals).
+        Rows with their gains as scores.
 
     Raises:
         InputError: values are not finite.
@@ -53,7 +51,7 @@ def _pick(rows: Rows, budget: int, max_memory: int, counter: Counter) -> Picks:
         similar, len(rows), largest=1.0, max_memory=max_memory, device=rows.device, first=first.clamp_(min=0)
     )
     cover = coverage.greedy(budget, counter)
-    return Picks(cover.order, cover.gains, np.bincount(cover.nearest, minlength=budget).astype(np.float64))
+    return Picks(cover.order, cover.gains)
 
 
 METHODS = (

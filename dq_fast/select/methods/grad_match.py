@@ -53,7 +53,7 @@ def choose(
     def pick(rows: Ints, budget: int, counter: Counter) -> Picks:
         return _pick(Rows(factors, rows, max_memory=max_memory), budget, lam, max_memory, counter)
 
-    return by_group(evidence, "grad-match", pick)
+    return by_group(evidence, "grad-match", pick, weighted=True)
 
 
 def _pick(rows: Rows, budget: int, lam: float, max_memory: int, counter: Counter) -> Picks:
