@@ -1,0 +1,174 @@
+"""How much memory there is, and how much of it ranking takes."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dq_fast.errors import InputError
+
+_UNITS = {"": 1, "b": 1} | {
+    unit: base**power
+    for power, letter in enumerate("kmgt", start=1)
+    for unit, base in ((letter, 1024), (letter + "b", 1000), (letter + "ib", 1024))
+}
+
+RESULT_BYTES = 24  # a row: its place in the ranking, its bin, its gain
+OUTPUT_BYTES = 64  # a row of a batch: what the op returns, and what it becomes on the way into the results
+FIXED_BYTES = 16 << 20  # whatever the number of rows: blocks being gathered, thread stacks, the allocator's slack
+
+_PAD = 8  # float32 rows are padded to as many numbers where they are copied
+_POOL_BYTES = 3 << 20
+_GRAM_BYTES = 512 << 20  # csrc/cpu/graph_cut_lazy.cpp: kGramNumbers
+_GRAM64_BYTES = 256 << 20  # csrc/cpu/graph_cut_gram64.cpp: kNumbers; of the matrix, and of the copy of the rows
+_PARTS_BYTES = 64 << 20  # csrc/cpu/rows.cpp: kPartNumbers
+_CHUNKS, _CHUNK_ROWS = 64, 256  # csrc/cpu/rows.cpp
+_LAZY_MATRICES = 46  # of [d1, d2]: sums, directions, moments of renewal
+
+
+def parse_bytes(value: Any, name: str = "max_memory") -> int | None:
+    """A number of bytes from a number or from a text like "2GiB", "512 MB", "1.5g" (1024s); None stays None.
+
+    Raises:
+        InputError: not a positive size.
+    """
+    if value is None:
+        return None
+    expected = f"{name} must be a positive number of bytes or a text like '2GiB' or '512MB'"
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([a-zA-Z]*)\s*", value)
+        if match is None or match[2].lower() not in _UNITS:
+            raise InputError(f"{expected}, got {value!r}")
+        size = float(match[1]) * _UNITS[match[2].lower()]
+    elif isinstance(value, bool) or not hasattr(value, "__float__"):
+        raise InputError(f"{expected}, got {value!r}")
+    else:
+        size = float(value)
+    if not 1 <= size < 2**63:
+        raise InputError(f"{expected}, got {value!r}")
+    return int(size)
+
+
+def readable(size: float) -> str:
+    """Bytes for people: "1.50 GiB"."""
+    for unit in ("B", "KiB", "MiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"
+
+
+def available() -> int:
+    """Bytes that this process may still take without swapping: the system's estimate, within a container's limit."""
+    found = [_meminfo("MemAvailable")]
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        top, now = _number(limit), _number(used)
+        if top is not None and now is not None:
+            found.append(max(0, top - now))
+    known = [size for size in found if size is not None]
+    return min(known) if known else 4 << 30  # where nothing tells: as small machines have
+
+
+def anonymous() -> int | None:
+    """Bytes of memory of this process that no file backs (RssAnon); None where the system does not tell."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _meminfo(key: str) -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith(key + ":"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):  # "max": no limit
+        return None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the memory of a method depends on besides the rows of a group.
+
+    Attributes:
+        widths: numbers a row in each factor; dtypes: of the rows as the op gets them.
+        center: whether rows are centred.
+    """
+
+    widths: tuple[int, ...]
+    dtypes: tuple[torch.dtype, ...]
+    center: bool
+
+    @property
+    def numbers(self) -> int:
+        """Numbers of the product embedding."""
+        numbers = 1
+        for width in self.widths:
+            numbers *= width
+        return numbers
+
+    def workspace(self, method: str, rows: int) -> int:
+        """Bytes that the native code takes for one group, at most; see `dq_fast.ops.graph_cut_greedy`.
+
+        Three and more factors are ranked by the definition in torch, in float64.
+        """
+        if len(self.widths) > 2:
+            return self._in_torch(method, rows)
+        wide, narrow = max(self.widths), min(self.widths) if len(self.widths) == 2 else 1
+        centred = 24 * rows if self.center else 0
+        if method == "naive":
+            return 60 * rows + centred + self._matrices(rows, 4)
+        lazy = 160 * rows + centred + _POOL_BYTES + self._matrices(rows, _LAZY_MATRICES)
+        of_wide = self.dtypes[self.widths.index(wide)]
+        if of_wide is not torch.float32 or wide < _PAD:
+            lazy += 4 * rows * _padded(wide)
+        if narrow > 1:
+            lazy += 4 * rows * _padded(narrow)
+        if method == "lazy":
+            return lazy
+        matrix = 4 * rows * rows
+        gram = lazy + (matrix if matrix <= _GRAM_BYTES else 8 * rows)
+        copy = 8 * rows * (wide + narrow + _PAD)
+        if 8 * rows * rows <= _GRAM64_BYTES and copy <= _GRAM64_BYTES:
+            gram = max(gram, 8 * rows * rows + copy + centred + self._matrices(rows, 4))
+        return gram
+
+    def _matrices(self, rows: int, count: int) -> int:
+        parts = max(1, min(_CHUNKS, _PARTS_BYTES // (8 * self.numbers)))
+        chunks = -(-rows // max(_CHUNK_ROWS, -(-rows // parts)))
+        return 8 * self.numbers * (chunks + count)
+
+    def _in_torch(self, method: str, rows: int) -> int:
+        widths = sorted(self.widths)
+        merged = widths[0]
+        for width in widths[1:-1]:
+            merged *= width
+        copies = 8 * rows * (sum(widths) + 3 * (merged + widths[-1]))
+        if method == "gram" or (method == "auto" and rows * rows <= 1 << 27):
+            return copies + 24 * rows * rows
+        return copies + 100 * rows + 8 * self.numbers * 8 + 3 * 8 * 512 * 512
+
+
+def _padded(width: int) -> int:
+    return -(-width // _PAD) * _PAD

@@ -1,0 +1,192 @@
+"""Ranking the rows of all groups by a plan: batch after batch through the graph-cut op."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dq_fast import ops
+from dq_fast.errors import InputError
+from dq_fast.progress import Progress
+from dq_fast.select import memory
+from dq_fast.select.gather import gather, raise_first_bad
+from dq_fast.select.groups import Groups
+from dq_fast.select.plan import Plan
+from dq_fast.select.rows import Factors
+
+Ints = NDArray[np.int64]
+
+_LOOK = 0.2  # seconds between looks at the memory taken
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """All rows in bins.
+
+    Attributes:
+        ranking: int64 [n], row numbers group after group, within a group bin after bin in pick order.
+        bin_of: int64 [n], the bin of each row; gains: float64 [n], the gain each row was picked with.
+        report: what happened, ready for JSON: "algorithm", "method", "batches", "passes" over the data, "bytes_read",
+            "seconds", "peak" (bytes of memory taken, as seen from time to time; None where the system does not tell),
+            and what the ops report of themselves.
+    """
+
+    ranking: Ints
+    bin_of: Ints
+    gains: NDArray[np.float64]
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def rank_bins(
+    factors: Factors,
+    groups: Groups,
+    n_bins: int,
+    plan: Plan,
+    *,
+    lam: float = 1.0,
+    shifted: bool = True,
+    center: bool = False,
+    similarity: str = "cosine",
+    progress: Progress | None = None,
+) -> Ranked:
+    """Split the rows of every group into bins, see `dq_fast.ops.graph_cut_bins`; the same whatever the plan.
+
+    Args:
+        factors: the rows.
+        groups: which rows are chosen among each other.
+        n_bins: number of bins.
+        plan: from `plan_bins` for the same arguments.
+        lam: weight of representation against repetition, >= 0.
+        shifted: similarity 1/2 + 1/2 cos rather than the cosine.
+        center: compare what tells a row from its group.
+        similarity: "cosine", or "dot" (s(i, j) = <x_i, x_j>, `shifted` does not matter).
+        progress: called as progress("bins", rows ranked, n).
+
+    Raises:
+        InputError: an argument that is not as above; rows that are not finite, by their number.
+    """
+    watch = _Watch(len(factors), progress)
+    n = len(factors)
+    out = Ranked(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))
+    seen: list[dict[str, Any]] = []
+    if similarity == "dot":
+        from dq_fast.select.dot import rank_dot
+
+        seen.append(rank_dot(factors, groups, n_bins, plan, out, lam=lam, center=center, advance=watch.advance))
+    else:
+        for first, last in zip(plan.bounds[:-1], plan.bounds[1:], strict=True):
+            settings = {"lam": lam, "shifted": shifted, "center": center, "method": plan.method}
+            seen.append(_batch(factors, groups, first, last, n_bins, plan.source, settings, out, watch))
+    out.report.update(_report(plan, factors, seen, watch))
+    return out
+
+
+def _batch(
+    factors: Factors,
+    groups: Groups,
+    first: int,
+    last: int,
+    n_bins: int,
+    source: str,
+    settings: dict[str, Any],
+    out: Ranked,
+    watch: _Watch,
+) -> dict[str, Any]:
+    """Rank groups `first` to `last`; what the op reported."""
+    begin, end = int(groups.offsets[first]), int(groups.offsets[last])
+    rows = groups.order[begin:end]
+    if source == "in place":
+        parts = factors.tensors if end - begin == len(factors) else tuple(x[begin:end] for x in factors.tensors)
+    else:
+        parts = gather(factors, rows, to_file=source == "gathered in a file")
+    report: dict[str, Any] = {}
+    if _reports():
+        settings = {**settings, "report": report}
+    try:
+        ranking, bin_of, gains = ops.graph_cut_bins(
+            parts,
+            n_bins,
+            offsets=torch.from_numpy(groups.offsets[first : last + 1] - begin),
+            progress=watch.listener(begin),
+            **settings,
+        )
+    except InputError:
+        raise_first_bad(factors, rows)  # by its number among all rows, not in this batch
+        raise
+    out.ranking[begin:end] = rows[ranking.cpu().numpy()]
+    out.bin_of[rows] = bin_of.cpu().numpy()
+    out.gains[rows] = gains.cpu().numpy()
+    return report
+
+
+@functools.cache
+def _reports() -> bool:
+    """Whether the op tells what it did."""
+    return "report" in inspect.signature(ops.graph_cut_bins).parameters
+
+
+def _report(plan: Plan, factors: Factors, seen: list[dict[str, Any]], watch: _Watch) -> dict[str, Any]:
+    report: dict[str, Any] = {
+        "algorithm": plan.algorithm,
+        "method": plan.method,
+        "batches": plan.batches,
+        "source": plan.source,
+        "passes": plan.passes,
+        "bytes_read": plan.bytes_read,
+        "seconds": watch.seconds(),
+        "peak": watch.peak(),
+    }
+    return report
+
+
+class _Watch:
+    """Listens to progress: passes it on for all batches together, and looks at the memory taken meanwhile."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.total, self.progress = total, progress
+        self.started = self.looked = time.perf_counter()
+        self.before = memory.anonymous()
+        self.most = self.before
+        self.done = 0
+
+    def listener(self, before: int) -> Progress | None:
+        """What the op calls for a batch before which `before` rows were ranked."""
+
+        def listen(stage: str, done: int, total: int | None) -> None:
+            self.look()
+            if self.progress is not None and done:
+                self.progress("bins", before + done, self.total)
+
+        return listen
+
+    def advance(self, rows: int) -> None:
+        """Count rows that were ranked."""
+        self.done += rows
+        self.look()
+        if self.progress is not None:
+            self.progress("bins", self.done, self.total)
+
+    def look(self, always: bool = False) -> None:
+        """See how much memory is taken, not too often."""
+        now = time.perf_counter()
+        if always or now - self.looked > _LOOK:
+            self.looked = now
+            taken = memory.anonymous()
+            if taken is not None and self.most is not None:
+                self.most = max(self.most, taken)
+
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self.started
+
+    def peak(self) -> int | None:
+        """The most memory that was seen beyond what was taken at the start."""
+        self.look(always=True)
+        return None if self.most is None or self.before is None else max(0, self.most - self.before)
