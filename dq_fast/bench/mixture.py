@@ -91,11 +91,11 @@ def chunks(
     for g, (begin, end) in enumerate(itertools.pairwise(offsets)):
         rng = np.random.default_rng([seed, g])
         mean, load, noise = _class(mixture, g, rng, source)
-        mean, load, noise = mean @ project, load @ project, float(noise)
+        mean, load = mean @ project, load @ project
         for i in range(begin, end, CHUNK):
             count = min(CHUNK, end - i)
             part = _normal(rng, count, d)
-            part *= noise
+            part *= float(noise)
             part += _normal(rng, count, len(load)) @ load
             part += mean
             yield i, part
