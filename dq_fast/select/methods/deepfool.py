@@ -23,7 +23,7 @@ from dq_fast.embed.head import fit_head
 from dq_fast.errors import InputError
 from dq_fast.ops import checks
 from dq_fast.select.methods.base import Chosen, Evidence, Method
-from dq_fast.select.methods.scores import by_score, class_numbers, given, in_blocks
+from dq_fast.select.methods.scores import by_score, check_finite, class_numbers, given, in_blocks
 
 
 def boundary_distance(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -80,6 +80,7 @@ def _fitted(evidence: Evidence, features: Tensor) -> tuple[Tensor, Tensor]:
     labels, classes = class_numbers(evidence.labels, None if evidence.logits is None else evidence.logits.shape[1])
     if len(labels) == 0:
         return torch.zeros(classes, features.shape[1]), torch.zeros(classes)
+    check_finite("features", features)
     fitted = fit_head(features, labels, classes)
     return fitted.weight.detach(), fitted.bias.detach()
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from dq_fast.ops import checks
 from dq_fast.select.methods.base import Chosen, Counter, Evidence, Floats, Ints, Method
-from dq_fast.select.methods.scores import class_numbers, given, in_blocks
+from dq_fast.select.methods.scores import check_finite, class_numbers, given, in_blocks
 
 
 class _Samples:
@@ -38,7 +38,7 @@ class _Samples:
 
     def __init__(self, features: Tensor, logits: Tensor, labels: Tensor, name: str) -> None:
         self.features, self.logits, self.labels, self._name = features, logits, labels, name
-        in_blocks(lambda z: z[:, :0], logits, name=f"{name}logits")  # finite
+        check_finite(f"{name}logits", logits)
 
     def errors(self, step: Tensor) -> Tensor:
         """Errors y - p [n, C] where the parameters are `step` [D + 1, C] (bias first) away from those of the logits."""

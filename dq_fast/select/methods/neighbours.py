@@ -7,6 +7,8 @@ O(n m D) time, O(block * m) memory.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -52,7 +54,7 @@ def nearest(features: Tensor, k: int, among: Tensor | None = None) -> Ints:
         float(in_blocks(lambda x: (x - centre).abs().amax(1), rows, name="features").max())
         for rows in (features, others)
     )
-    scale = 1 / size if size > 0 else 1.0
+    scale = math.ldexp(1.0, -math.frexp(size)[1])  # a power of two: rounds nothing, equal distances stay equal
     padded = torch.zeros(-(-len(others) // _CELL) * _CELL, others.shape[1])
     padded[: len(others)] = _single(others, centre, scale)
     lengths = torch.full((len(padded),), torch.inf)

@@ -45,19 +45,24 @@ def in_blocks(function: Callable[..., Tensor], *rows: Tensor, name: str, width: 
     parts = []
     for start in range(0, max(1, len(first)), step):
         block = [x[start : start + step].detach() for x in rows]
-        bad = ~torch.isfinite(block[0]).all(1)
-        if bool(bad.any()):
-            raise checks.non_finite(name, start + int(bad.nonzero()[0, 0]))
-        parts.append(function(*(x.double() if x.is_floating_point() else x for x in block)))
+        block = [x.double() if x.is_floating_point() else x for x in block]
+        if not bool(torch.isfinite(block[0].sum())):  # one pass; which row, only where there is one
+            checks.finite_rows(name, first[: start + step])
+        parts.append(function(*block))
     return torch.cat(parts)
 
 
+def check_finite(name: str, x: Tensor) -> None:
+    """Raise for the first row of x [n, d] with a NaN or an infinity, naming it, in the memory of a block."""
+    in_blocks(lambda rows: rows[:, :0], x, name=name)
+
+
 def given(evidence: Evidence, name: str) -> Tensor:
-    """The evidence's features or logits, which `Method` has seen to be there."""
+    """The evidence's features or logits, which `Method` has seen to be there, on the CPU."""
     value: Tensor | None = getattr(evidence, name)
     if value is None:
         raise checks.bad(name, "given", "none")
-    return value
+    return value.detach().cpu()
 
 
 def class_numbers(labels: Ints | None, classes: int | None = None) -> tuple[Tensor, int]:
