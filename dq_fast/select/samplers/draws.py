@@ -16,7 +16,7 @@ from dq_fast.errors import InputError
 from dq_fast.select.samplers.cells import Cells, of_bins, of_classes
 from dq_fast.select.samplers.orders import nested_order, order_within
 from dq_fast.select.samplers.rates import SAMPLERS, Sampler, Settings
-from dq_fast.select.samplers.shares import apportion, check_reach, least_of_classes, quotas, weighted_shares
+from dq_fast.select.samplers.shares import apportion, in_reach, least_of_classes, quotas, weighted_shares
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -67,8 +67,9 @@ def draw(
         gains: the gain each row was picked with, [n].
         ranking: row numbers in pick order, group after group, a permutation of [n]. For "first" it may hold fewer rows:
             those that it does not hold are not drawn.
-        bin_weights: relative rates of the bins, [n_bins], >= 0; they multiply the sampler's own. A bin gives all it has
-            where its rate asks for more; one of weight 0 gives nothing. Not with "first".
+        bin_weights: relative rates of the bins, [n_bins], >= 0; they multiply the sampler's own. They say from which of
+            its bins a class gives its share, not how much it gives. A bin gives all it has where its rate asks for
+            more; one of weight 0 gives nothing. Not with "first".
         class_weights: relative rates of the classes: an array in sorted order of the labels, or a mapping from label
             to rate (1 for those not named).
         floor: at least so many of each class, or all that it has: one number, an array, or a mapping (0 for those not
@@ -100,28 +101,28 @@ def draw(
     if chosen.name == "first":
         cells = cells.in_one_bin()
     settings = Settings(float(keep), early, alpha, importance, difficulty, strength)
-    weights = _weights(chosen, cells, settings, bin_weights, class_weights)
+    of_bin, of_class = _weights(chosen, cells, settings, bin_weights, class_weights)
     capacity = cells.sizes if pick is None or chosen.name != "first" else _ranked(cells, pick)
     floors = _floors(floor, cells)
     by_cell = order_within(cells, within, seed=int(seed), gains=gains, pick=pick, heat=temperature)
     if nested:
-        reach = np.where(weights > 0, capacity, 0)
-        check_reach(int(reach.sum()), n, total)
+        reach = in_reach(cells.sizes, capacity, of_bin, of_class, total)
         floors = least_of_classes(floors, reach, total)
-        return np.sort(nested_order(cells, by_cell, weights, capacity, floors, int(seed))[:total]).astype(np.int64)
-    counts = _counts(cells, capacity, weights, floors, float(keep))
+        every = nested_order(cells, by_cell, reach, of_bin, of_class, floors, int(seed))
+        return np.sort(every[:total]).astype(np.int64)
+    counts = _counts(cells, capacity, of_bin, of_class, floors, float(keep))
     sizes = cells.sizes.reshape(-1)
     place = np.arange(n) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return np.sort(by_cell[place < np.repeat(counts.reshape(-1), sizes)]).astype(np.int64)
 
 
-def _counts(cells: Cells, capacity: Ints, weights: Floats, floors: Ints, keep: float) -> Ints:
+def _counts(cells: Cells, capacity: Ints, of_bin: Floats, of_class: Floats, floors: Ints, keep: float) -> Ints:
     """How many rows each cell gives, [bins, strata]."""
-    if capacity is cells.sizes and (weights == 1).all() and not floors.any():
+    if capacity is cells.sizes and (of_bin == 1).all() and (of_class == 1).all() and not floors.any():
         return quotas(cells.sizes, keep)
     total = round(keep * int(cells.sizes.sum()))
-    share = weighted_shares(cells.sizes, capacity, weights, floors, total)
-    reach = np.where(weights > 0, capacity, 0)
+    share = weighted_shares(cells.sizes, capacity, of_bin, of_class, floors, total)
+    reach = in_reach(cells.sizes, capacity, of_bin, of_class, total)
     if floors.any():  # classes are rounded first: none falls below its floor
         return apportion(share.T, reach.T, total).T
     return apportion(share, reach, total)
@@ -160,16 +161,20 @@ def _within(sampler: Sampler, within: str | None, bin_weights: Any) -> str:
     return within or sampler.within
 
 
-def _weights(sampler: Sampler, cells: Cells, settings: Settings, bin_weights: Any, class_weights: Any) -> Floats:
-    """Relative rates of the cells, [bins, strata]."""
-    weights = np.ones(cells.sizes.shape)
-    if sampler.rates is not None:
-        weights = weights * sampler.rates(cells, settings)
+def _weights(
+    sampler: Sampler, cells: Cells, settings: Settings, bin_weights: Any, class_weights: Any
+) -> tuple[Floats, Floats]:
+    """Relative rates of bins [bins] and of classes [strata]."""
+    of_bin, of_class = (np.ones(size) for size in cells.sizes.shape)
+    if sampler.bin_rates is not None:
+        of_bin = of_bin * sampler.bin_rates(cells, settings)
+    if sampler.class_rates is not None:
+        of_class = of_class * sampler.class_rates(cells, settings)
     if bin_weights is not None:
-        weights = weights * of_bins("bin_weights", bin_weights, len(weights))[:, None]
+        of_bin = of_bin * of_bins("bin_weights", bin_weights, len(of_bin))
     if class_weights is not None:
-        weights = weights * of_classes("class_weights", class_weights, cells.names, 1.0)[None, :]
-    return weights
+        of_class = of_class * of_classes("class_weights", class_weights, cells.names, 1.0)
+    return of_bin, of_class
 
 
 def _floors(floor: Any, cells: Cells) -> Ints:

@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from dq_fast.errors import InputError
 from dq_fast.select.samplers.cells import Cells
-from dq_fast.select.samplers.shares import levels
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -53,45 +52,41 @@ def _standard(cells: Cells, gains: Floats) -> Floats:
     return off / spread[cells.cell]
 
 
-def nested_order(cells: Cells, by_cell: Ints, weights: Floats, capacity: Ints, floors: Ints, seed: int) -> Ints:
-    """One order of the rows that can be drawn; for every total, its beginning is the draw.
+def nested_order(
+    cells: Cells, by_cell: Ints, reach: Ints, bin_weights: Floats, class_weights: Floats, floors: Ints, seed: int
+) -> Ints:
+    """One order of the rows in reach; for every total, its beginning is the draw.
 
-    A class's rows come in an order of their own, in which each bin takes turns by its weight: the j-th row of cell
-    (b, c) has the place (j + u_bc) / (weight · size), 0 < u < 1, and u runs through a Latin square of bins and classes
-    (shuffled by the seed), so that no bin comes first in all classes. Then classes take turns: the i-th row of class c
-    comes at the level t where min(capacity, t · weight · size), summed over the class's bins, reaches i + u_c. So at
-    every total a class is within one sample of its share by `weighted_shares`. A class's first rows up to its floor
-    come before everything else.
+    A class's rows come in an order of their own, in which its bins take turns by weight: the j-th row of bin b comes at
+    (j + u) / (weight · size), 0 < u < 1. u runs through a Latin square of bins and classes (shuffled by the seed), so
+    that no bin comes first in all classes. Then classes take turns: the i-th row of a class at (i + v) / (weight ·
+    size), v spread evenly over the classes. So at every total a class is within one sample of its share by
+    `weighted_shares`. A class's first rows up to its floor come before everything else.
 
     Args:
         cells: which cell each row is in.
         by_cell: row numbers, cell after cell in the order in which each takes its rows.
-        weights: relative rates, [bins, strata].
-        capacity: how many rows of each cell can be drawn (the first of each).
+        reach: how many rows of each cell can be drawn (its first ones), [bins, strata].
+        bin_weights: relative rates of bins, [bins].
+        class_weights: relative rates of classes, [strata].
         floors: [strata].
         seed: of the order in which bins and classes take turns.
     """
     n_bins, strata = cells.sizes.shape
     rng = np.random.Generator(np.random.PCG64([seed, 1]))
     square = (rng.permutation(n_bins)[:, None] + rng.permutation(strata)[None, :]) % n_bins
-    turn = (square + 0.5) / n_bins
+    turn = ((square + 0.5) / n_bins).reshape(-1)
     phase = (rng.permutation(strata) + 0.5) / strata
-    pull = weights * cells.sizes
-    reach = np.where(pull > 0, capacity, 0)
+    pull = (bin_weights[:, None] * cells.sizes).reshape(-1)
     sizes = cells.sizes.reshape(-1)
     place = np.arange(len(by_cell)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     drawn = place < np.repeat(reach.reshape(-1), sizes)
     rows, place = by_cell[drawn], place[drawn]
     cell = cells.cell[rows]
-    local = (place + turn.reshape(-1)[cell]) / pull.reshape(-1)[cell]
     stratum = cell % strata
-    order = np.lexsort((local, stratum))
+    order = np.lexsort(((place + turn[cell]) / pull[cell], stratum))
     rows, stratum = rows[order], stratum[order]
     count = np.bincount(stratum, minlength=strata)
-    start = np.cumsum(count) - count
-    number = np.arange(len(rows)) - start[stratum]
-    level = np.empty(len(rows))
-    for c in np.flatnonzero(count):
-        ours = slice(start[c], start[c] + count[c])
-        level[ours] = levels(pull[:, c], reach[:, c], number[ours] + phase[c])
-    return rows[np.lexsort((phase[stratum], level, number >= floors[stratum]))]
+    number = np.arange(len(rows)) - (np.cumsum(count) - count)[stratum]
+    at = (number + phase[stratum]) / (class_weights * cells.sizes.sum(0))[stratum]
+    return rows[np.lexsort((phase[stratum], at, number >= floors[stratum]))]

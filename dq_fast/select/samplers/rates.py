@@ -37,7 +37,8 @@ class Sampler:
         within: how it takes the rows of a cell ("random", "first", "gain").
         nested: whether a smaller keep can be a subset of a larger one.
         source: whose definition it is.
-        rates: relative rates of the cells, [bins, strata] or what broadcasts to it; None: one rate for all.
+        bin_rates: relative rates of the bins, [bins]; None: one rate for all.
+        class_rates: relative rates of the classes, [strata]; None: one rate for all.
     """
 
     name: str
@@ -45,7 +46,8 @@ class Sampler:
     within: str
     nested: bool
     source: str
-    rates: Callable[[Cells, Settings], Floats] | None = None
+    bin_rates: Callable[[Cells, Settings], Floats] | None = None
+    class_rates: Callable[[Cells, Settings], Floats] | None = None
 
 
 def early_weights(n_bins: int, keep: float, early: float = 1.0) -> Floats:
@@ -156,32 +158,32 @@ def class_difficulty(logits: Any, labels: Any) -> Floats:
 
 
 def _early(cells: Cells, settings: Settings) -> Floats:
-    return early_weights(cells.sizes.shape[0], settings.keep, settings.early)[:, None]
+    return early_weights(cells.sizes.shape[0], settings.keep, settings.early)
 
 
 def _adq(cells: Cells, settings: Settings) -> Floats:
-    return adq_rates(settings.importance, cells.sizes.sum(1), settings.alpha)[:, None]
+    return adq_rates(settings.importance, cells.sizes.sum(1), settings.alpha)
 
 
 def _difficulty(cells: Cells, settings: Settings) -> Floats:
     difficulty = of_classes("difficulty", settings.difficulty, cells.names, 0.0)
-    return difficulty_rates(difficulty, cells.sizes.sum(0), settings.strength)[None, :]
+    return difficulty_rates(difficulty, cells.sizes.sum(0), settings.strength)
 
+
+_DQ = "Zhou et al., Dataset Quantization (ICCV 2023), Eq. 3"
 
 SAMPLERS: dict[str, Sampler] = {
     sampler.name: sampler
     for sampler in (
-        Sampler(
-            "uniform", frozenset(), "random", True, "Dataset Quantization (ICCV 2023), Eq. 3, uniform in every bin"
-        ),
+        Sampler("uniform", frozenset(), "random", True, f"{_DQ}, uniform in every bin"),
         Sampler(
             "first", frozenset({"ranking"}), "first", True, "the first picks of every class, as coreset methods do"
         ),
-        Sampler("gain", frozenset({"gains"}), "gain", True, "Dataset Quantization, Eq. 3, by gain: Gumbel top-k"),
-        Sampler(
-            "early", frozenset(), "random", False, "weights from the early bins to uniform, see early_weights", _early
-        ),
+        Sampler("gain", frozenset({"gains"}), "gain", True, f"{_DQ}, by gain: Gumbel top-k"),
+        Sampler("early", frozenset(), "random", False, "from the early bins to uniform, see early_weights", _early),
         Sampler("adq", frozenset({"importance"}), "random", True, "ADQ, arXiv 2412.16895, rates of bins", _adq),
-        Sampler("difficulty", frozenset({"difficulty"}), "random", True, "after DQAS, arXiv 2407.07268", _difficulty),
+        Sampler(
+            "difficulty", frozenset({"difficulty"}), "random", True, "after DQAS, arXiv 2407.07268", None, _difficulty
+        ),
     )
 }

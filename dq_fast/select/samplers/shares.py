@@ -76,17 +76,21 @@ def _settled(counts: Ints, share: Floats, capacity: Ints, total: int) -> Ints:
     return counts
 
 
-def weighted_shares(sizes: Ints, capacity: Ints, weights: Floats, floors: Ints, total: int) -> Floats:
-    """Real shares of `total` by weight: as many as a cell has where its weight asks for more (water filling).
+def weighted_shares(
+    sizes: Ints, capacity: Ints, bin_weights: Floats, class_weights: Floats, floors: Ints, total: int
+) -> Floats:
+    """Real shares of `total` by weight: first what each class gives, then from which of its bins (water filling).
 
-    share = min(capacity, t · weight · size) with one t for all; a class (column) that this gives less than its floor
-    gets a t of its own that gives it its floor. t follows from the total.
+    A class gives max(floor, min(what it has in reach, t · class weight · size)), with one t for all classes that
+    follows from the total; of that each of its bins gives min(capacity, u · bin weight · size), with one u for the
+    class. So the weights of bins leave the classes' shares as they are, also where small classes have few of the bins.
 
     Args:
         sizes: samples in each cell, [bins, strata].
         capacity: how many of them can be drawn.
-        weights: relative rates, >= 0; where 0, nothing is drawn.
-        floors: the least that each class gets, [strata]; cut to what it has.
+        bin_weights: relative rates of bins, [bins], >= 0; where 0, nothing is drawn.
+        class_weights: relative rates of classes, [strata], >= 0; where 0, nothing is drawn.
+        floors: the least that each class gets, [strata]; cut to what it has in reach.
         total: the sum of all shares.
 
     Returns:
@@ -95,25 +99,30 @@ def weighted_shares(sizes: Ints, capacity: Ints, weights: Floats, floors: Ints, 
     Raises:
         InputError: the floors ask for more than `total`, or fewer can be drawn.
     """
-    pull = weights * sizes
-    reach = np.where(pull > 0, capacity, 0)
-    check_reach(int(reach.sum()), int(sizes.sum()), total)
+    reach = in_reach(sizes, capacity, bin_weights, class_weights, total)
     floors = least_of_classes(floors, reach, total)
+    of_class = _class_shares(class_weights * sizes.sum(0), reach.sum(0), floors, total)
+    pull = bin_weights[:, None] * sizes
     share = np.zeros(sizes.shape)
-    free = np.ones(sizes.shape[1], bool)
-    # A class that falls below its floor is taken out with its floor; the others' level only falls by that, so that no
-    # class has to be let in again.
+    for c in np.flatnonzero(of_class):
+        share[:, c] = np.minimum(reach[:, c], levels(pull[:, c], reach[:, c], of_class[c : c + 1]) * pull[:, c])
+    return share
+
+
+def _class_shares(pull: Floats, reach: Ints, floors: Ints, total: int) -> Floats:
+    """What each class gives, [strata]."""
+    share = floors.astype(np.float64)
+    free = np.ones(len(floors), bool)
+    # A class that falls below its floor is taken out with its floor; that lowers the others' level, so that no class
+    # has to be let in again.
     while free.any():
-        level = levels(pull[:, free], reach[:, free], np.array([total - int(floors[~free].sum())]))
-        share[:, free] = np.minimum(reach[:, free], level * pull[:, free])
-        under = free & (share.sum(0) < floors)
+        level = levels(pull[free], reach[free], np.array([total - int(floors[~free].sum())]))
+        share = np.where(free, np.minimum(reach, level * pull), floors)
+        under = free & (share < floors)
         if not under.any():
             break
-        for c in np.flatnonzero(under):
-            own = levels(pull[:, c], reach[:, c], floors[c : c + 1])
-            share[:, c] = np.minimum(reach[:, c], own * pull[:, c])
         free &= ~under
-    return share
+    return np.maximum(share, floors)
 
 
 def levels(pull: Floats, reach: Ints, wanted: NDArray[Any]) -> Floats:
@@ -151,10 +160,17 @@ def least_of_classes(floors: Ints, reach: Ints, total: int) -> Ints:
     return least
 
 
-def check_reach(reach: int, n: int, total: int) -> None:
-    """Raise an InputError where fewer samples can be drawn than are asked for."""
-    if reach < total:
+def in_reach(sizes: Ints, capacity: Ints, bin_weights: Floats, class_weights: Floats, total: int) -> Ints:
+    """How many samples of each cell can be drawn, [bins, strata]: none where a weight is 0.
+
+    Raises:
+        InputError: together they are fewer than `total`.
+    """
+    reach = np.where(np.outer(bin_weights > 0, class_weights > 0), capacity, 0)
+    if (there := int(reach.sum())) < total:
+        n = int(sizes.sum())
         raise InputError(
-            f"keep must be at most {reach / n:.6g} here, got one of {total} samples: only {reach} of {n} can be drawn, "
+            f"keep must be at most {there / n:.6g} here, got one of {total} samples: only {there} of {n} can be drawn, "
             "the others have the weight 0 or no rank"
         )
+    return reach
