@@ -122,7 +122,7 @@ class Products:
         out = torch.empty(count, len(w), dtype=torch.float64, device=self.device)
         for where, part in self.blocks(places):
             if self.d1 == 1 and self._centre is None:
-                out[where] = part.h @ w[:, 0].T
+                out[where] = part.b * (part.h @ w[:, 0].T)
             else:
                 for k in range(len(w)):
                     out[where, k] = part.dot(w[k])
