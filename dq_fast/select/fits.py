@@ -1,27 +1,24 @@
-"""The ways to fit a `SampleQuantizer`: this paper's bins, or another selection method's ranking."""
+"""The ways to fit a `SampleQuantizer`: this paper's bins, the official code's, or another method's ranking."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from dq_fast import ops
-from dq_fast.errors import InputError
-from dq_fast.progress import Progress
-from dq_fast.select.given import Given, as_tensor_rows
+from dq_fast.progress import Progress, silent
+from dq_fast.select.given import Given
 from dq_fast.select.methods import METHODS, Evidence, select
+from dq_fast.select.official import bin_numbers, official_bins
+from dq_fast.select.plan import Plan
+from dq_fast.select.ranking import rank_bins
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-# This paper's method by the algorithm that computes it; all give the same bins.
-ALGORITHMS = {"auto": "auto", "dq": "auto", "naive": "naive", "gram": "gram", "lazy": "lazy"}
 
 
 @dataclass(frozen=True)
@@ -43,42 +40,74 @@ class Fit:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def method_names() -> tuple[str, ...]:
-    """Everything that `method` may be."""
-    return (*ALGORITHMS, *METHODS)
+@dataclass(frozen=True)
+class MethodPlan:
+    """What another method than this paper's will do.
+
+    Attributes:
+        method: its name. source: the paper, and the equation or algorithm that is followed.
+        needs: what it looks at. groups: number of groups. rows: rows in all. ranked: rows that it will rank.
+    """
+
+    method: str
+    source: str
+    needs: tuple[str, ...]
+    groups: int
+    rows: int
+    ranked: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return {**asdict(self), "needs": list(self.needs)}
+
+    def __str__(self) -> str:
+        looks = f"looks at {', '.join(self.needs)}" if self.needs else "looks at nothing but the groups"
+        return f"{self.method}: {self.ranked} of {self.rows} rows in {self.groups} groups; {looks}\n- {self.source}"
 
 
 def fit_bins(
-    given: Given,
-    *,
-    n_bins: int,
-    algorithm: str,
-    lam: float,
-    shifted: bool,
-    center: bool,
-    progress: Progress | None,
+    given: Given, plan: Plan, *, n_bins: int, lam: float, shifted: bool, center: bool, progress: Progress | None
 ) -> Fit:
-    """Bins by recursive graph-cut greedy within each group (section 3.2 of the paper), by `algorithm`."""
-    begun = time.perf_counter()
-    groups, factors = given.groups, given.factors.tensors
-    if not groups.in_order:
-        take = as_tensor_rows(groups.order)
-        factors = tuple(f[take.to(f.device)] for f in factors)
-    ranking, bin_of, gains = ops.graph_cut_bins(
-        factors if len(factors) > 1 else factors[0],
+    """Bins by recursive graph-cut greedy within each group (section 3.2 of the paper), as planned."""
+    ranked = rank_bins(
+        given.factors,
+        given.groups,
         n_bins,
-        offsets=torch.from_numpy(groups.offsets),
+        plan,
         lam=lam,
         shifted=shifted,
         center=center,
-        method=algorithm,
+        similarity=plan.similarity,
         progress=progress,
     )
-    n = len(given)
-    of_row, gain_of_row = np.empty(n, np.int64), np.empty(n, np.float64)
-    of_row[groups.order], gain_of_row[groups.order] = bin_of.cpu().numpy(), gains.cpu().numpy()
-    report = {"method": "dq", "algorithm": algorithm, "seconds": time.perf_counter() - begun}
-    return Fit(groups.order[ranking.cpu().numpy()], of_row, gain_of_row, report=report)
+    return Fit(ranked.ranking, ranked.bin_of, ranked.gains, report=dict(ranked.report))
+
+
+def fit_official(given: Given, *, n_bins: int, algorithm: str, progress: Progress | None) -> Fit:
+    """The published code's bins; in a bin of a group rows are ascending: theirs lose the pick order and the gains."""
+    begun = time.perf_counter()
+    groups = given.groups
+    labels = None if groups.names is None else groups.of_row
+    bins = official_bins(given.factors.tensors, labels, n_bins, method=algorithm, progress=progress or silent)
+    bin_of = bin_numbers(bins, len(given))
+    ranking = np.lexsort((bin_of, groups.of_row)).astype(np.int64)  # stable: ascending within
+    report = {"algorithm": algorithm, "compat": "official", "seconds": time.perf_counter() - begun}
+    return Fit(ranking, bin_of, np.full(len(given), np.nan), report=report)
+
+
+def split_bins(fit: Fit, n_bins: int, *, official: bool = False) -> list[Ints]:
+    """The rows of every bin: group after group in pick order; as the official files have them with `official`."""
+    ranked_bin = fit.bin_of[fit.ranking]
+    bins = [fit.ranking[ranked_bin == k] for k in range(n_bins)]
+    return [*bins[:-1], np.sort(bins[-1])] if official else bins
+
+
+def plan_method(given: Given, method: str, max_keep: float) -> MethodPlan:
+    """What `fit_method` will do."""
+    found = METHODS[method]
+    needs = tuple(sorted("embedding" if name == "factors" else name for name in found.needs))
+    ranked = int(method_budgets(given.groups.sizes, max_keep).sum())
+    return MethodPlan(method, found.source, needs, len(given.groups), len(given), ranked)
 
 
 def fit_method(
@@ -126,10 +155,3 @@ def fit_method(
 def method_budgets(sizes: Ints, max_keep: float) -> Ints:
     """How many rows of each group are ranked, int64 [groups]: their share rounded up, enough for every draw."""
     return np.minimum(sizes, np.array([math.ceil(max_keep * int(s) - 1e-9) for s in sizes], np.int64))
-
-
-def check_whole(name: str, value: Any, least: int) -> int:
-    """A whole number of at least `least`, or an InputError that names the parameter."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    return int(value)

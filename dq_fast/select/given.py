@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -193,8 +192,3 @@ def _class_numbers(classes: Groups, logits: Tensor | None) -> Ints:
             f"{columns} columns and {len(names)} classes"
         )
     return classes.of_row
-
-
-def as_tensor_rows(rows: Ints) -> Tensor:
-    """Row numbers for indexing a tensor."""
-    return torch.from_numpy(np.ascontiguousarray(rows))

@@ -10,19 +10,22 @@ from numpy.typing import NDArray
 from dq_fast.errors import InputError
 from dq_fast.progress import Progress
 from dq_fast.select.certificate import Certificate, certify
+from dq_fast.select.changing import Changing
+from dq_fast.select.drawing import Drawing
 from dq_fast.select.estimator import Estimator
-from dq_fast.select.fits import ALGORITHMS, Fit, check_whole, fit_bins, fit_method, method_names
+from dq_fast.select.fits import Fit, MethodPlan, fit_bins, fit_method, fit_official, plan_method, split_bins
 from dq_fast.select.given import Given
-from dq_fast.select.groups import label_array
-from dq_fast.select.methods import METHODS
+from dq_fast.select.memory import parse_bytes
+from dq_fast.select.parameters import ALGORITHMS, check_parameters, method_options
+from dq_fast.select.partition import Partition
+from dq_fast.select.plan import Plan, plan_bins
 from dq_fast.select.presets import preset as preset_named
-from dq_fast.select.samplers import draw
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-class SampleQuantizer(Estimator):
+class SampleQuantizer(Drawing, Changing, Estimator):
     """Dataset Quantization's sample level (section 3.2 of the paper), exact; a scikit-learn style estimator.
 
     Within each class (or over the whole set when no labels are given) the samples are split into `n_bins` bins. Bin
@@ -32,7 +35,7 @@ class SampleQuantizer(Estimator):
 
     Args:
         n_bins: number of bins N, at least 1. The paper finds 10 best; 1 is plain graph cut.
-        lam: λ, weight of the first sum. 1 is the official code's.
+        lam: λ, weight of the first sum. 1 is the official code's. (Also for method "graph-cut", as the next two.)
         shifted: similarity ``1/2 + 1/2 * cos`` (as the official code) rather than the plain cosine.
         center: take the cosines between what tells a sample from the mean of its class.
         method: "auto" (or "dq"): this paper's bins, by the fastest algorithm; "naive", "gram" or "lazy": by that one
@@ -46,6 +49,7 @@ class SampleQuantizer(Estimator):
         max_keep: for other methods: rank each group down to this fraction of it only.
         seed: of methods that draw, of k-means groups and of the certificate; `sample` has its own.
         options: of other methods, by name (``METHODS[name].options``).
+        incremental: keep what `add` needs to place new rows without the old ones (sums of rows, one more read).
 
     Attributes:
         ranking_: int64 [n], row numbers class after class, within a class bin after bin in pick order. Fewer than n
@@ -61,6 +65,7 @@ class SampleQuantizer(Estimator):
         ids_: [n], what the rows are called: the index of a DataFrame, or the row numbers.
         report_: dict, how it was done: method, seconds, passes over the data, ….
         certificate_: the certificate, or None.
+        partition_: with `incremental`: what `add` and `remove` work on; else None.
         n_features_in_: numbers a row, of all factors together.
         feature_names_in_: names of the columns, only after a fit on a DataFrame whose columns are named by text.
 
@@ -85,6 +90,7 @@ class SampleQuantizer(Estimator):
         max_keep: float = 1.0,
         seed: int = 0,
         options: dict[str, Any] | None = None,
+        incremental: bool = False,
     ) -> None:
         self.n_bins = n_bins
         self.lam = lam
@@ -99,6 +105,7 @@ class SampleQuantizer(Estimator):
         self.max_keep = max_keep
         self.seed = seed
         self.options = options
+        self.incremental = incremental
 
     @classmethod
     def preset(cls, name: str, **params: Any) -> SampleQuantizer:
@@ -120,6 +127,7 @@ class SampleQuantizer(Estimator):
         logits: Any = None,
         groups: Any = None,
         ids: Any = None,
+        plan: Plan | MethodPlan | None = None,
         progress: Progress | None = None,
     ) -> SampleQuantizer:
         """Split the rows of `embedding` into bins, or rank them by another method.
@@ -134,40 +142,24 @@ class SampleQuantizer(Estimator):
             groups: which rows are chosen among each other, where that is not the classes: any column [n], "all" (one
                 group), or a number k: k-means clusters of the features (or of the embedding, where it is one factor).
             ids: what the rows are called, [n]; the index of a DataFrame by default.
+            plan: from `plan` with the same arguments; None: made here.
             progress: called as ``progress("bins", rows ranked, n)``.
 
         Raises:
             InputError: shapes or lengths do not fit, values are not finite, or a parameter is out of range.
         """
-        self._check()
-        given = Given.of(
-            embedding, labels, features=features, logits=logits, groups=groups, ids=ids, seed=int(self.seed)
+        check_parameters(**self.get_params())
+        given = self._given(embedding, labels, features=features, logits=logits, groups=groups, ids=ids)
+        fitted = self._fitted(given, plan, progress)
+        certificate = (
+            self._certified(given, fitted, int(self.certify), int(self.seed), progress) if self.certify else None
         )
-        if self.method in ALGORITHMS:
-            fitted = fit_bins(
-                given,
-                n_bins=int(self.n_bins),
-                algorithm=ALGORITHMS[self.method],
-                lam=self.lam,
-                shifted=self.shifted,
-                center=self.center,
-                progress=progress,
-            )
-        else:
-            fitted = fit_method(
-                given,
-                method=self.method,
-                max_keep=float(self.max_keep),
-                seed=int(self.seed),
-                options=self.options or {},
-                progress=progress,
-            )
-        certificate = self._certified(given, fitted, progress)
-        self._take(fitted, given.groups.of_row)
-        self.group_names_ = given.groups.names
+        self.ids_ = given.ids
+        kept = self._partition(given.factors.tensors, given.groups, fitted) if self.incremental else None
+        self._take(fitted, given.groups.of_row, given.groups.names)
+        self.partition_: Partition | None = kept
         self.classes_ = given.classes.names
         self.labels_: Ints | None = None if labels is None else given.classes.of_row
-        self.ids_ = given.ids
         self.certificate_: Certificate | None = certificate
         self.n_features_in_ = sum(given.factors.widths)
         vars(self).pop("feature_names_in_", None)
@@ -175,29 +167,85 @@ class SampleQuantizer(Estimator):
             self.feature_names_in_ = given.columns
         return self
 
-    def _check(self) -> None:
-        """Refuse parameters out of range before any work."""
-        check_whole("n_bins", self.n_bins, 1)
-        check_whole("certify", self.certify, 0)
-        check_whole("seed", self.seed, 0)
-        if self.method not in method_names():
-            raise InputError(f"method must be one of {', '.join(method_names())}, got {self.method!r}")
-        if isinstance(self.max_keep, bool) or not isinstance(self.max_keep, (int, float)) or not 0 < self.max_keep <= 1:
-            raise InputError(f"max_keep must be a fraction in (0, 1], got {self.max_keep!r}")
-        if self.method in ALGORITHMS:
-            if self.max_keep != 1:
-                raise InputError(
-                    f"max_keep must be 1 for bins, which hold every row, got {self.max_keep!r}; method='graph-cut' "
-                    "picks a part only"
-                )
-            if self.options:
-                raise InputError(f"options must be None for this paper's bins, got {self.options!r}")
+    def plan(self, embedding: Any, labels: Any = None, *, groups: Any = None) -> Plan | MethodPlan:
+        """What `fit` will do with these arguments: algorithm, passes over the data, bytes, memory, time; print it.
 
-    def _certified(self, given: Given, fitted: Fit, progress: Progress | None) -> Certificate | None:
-        if not self.certify:
-            return None
+        Raises:
+            InputError: as `fit`, as far as it can be told without the work; what does not fit `max_memory`.
+        """
+        check_parameters(**self.get_params())
+        return self._plan(self._given(embedding, labels, groups=groups))
+
+    def _given(self, embedding: Any, labels: Any, **more: Any) -> Given:
+        return Given.of(embedding, labels, seed=int(self.seed), **more)
+
+    def _plan(self, given: Given) -> Plan | MethodPlan:
         if self.method not in ALGORITHMS:
-            raise InputError(f"certify must be 0 for method {self.method!r}: certificates are of graph-cut bins")
+            return plan_method(given, self.method, float(self.max_keep))
+        return plan_bins(
+            given.factors,
+            given.groups,
+            int(self.n_bins),
+            algorithm=ALGORITHMS[self.method],
+            similarity=self.similarity,
+            center=bool(self.center),
+            shifted=bool(self.shifted),
+            max_memory=self.max_memory,
+        )
+
+    def _fitted(self, given: Given, plan: Plan | MethodPlan | None, progress: Progress | None) -> Fit:
+        """The fit itself, by whichever way the parameters ask for."""
+        if self.method not in ALGORITHMS:
+            return fit_method(
+                given,
+                method=self.method,
+                max_keep=float(self.max_keep),
+                seed=int(self.seed),
+                options=method_options(
+                    self.method,
+                    self.options,
+                    lam=self.lam,
+                    shifted=self.shifted,
+                    center=self.center,
+                    max_memory=parse_bytes(self.max_memory),
+                ),
+                progress=progress,
+            )
+        if self.compat == "official":
+            return fit_official(given, n_bins=int(self.n_bins), algorithm=ALGORITHMS[self.method], progress=progress)
+        how = plan if isinstance(plan, Plan) else self._plan(given)
+        assert isinstance(how, Plan)
+        return fit_bins(
+            given,
+            how,
+            n_bins=int(self.n_bins),
+            lam=float(self.lam),
+            shifted=bool(self.shifted),
+            center=bool(self.center),
+            progress=progress,
+        )
+
+    def certificate(
+        self, embedding: Any, k: int = 100, *, seed: int = 0, progress: Progress | None = None
+    ) -> Certificate:
+        """Look at `k` random picks of a fit again, exhaustively in float64; see `dq_fast.select.certificate.certify`.
+
+        Args:
+            embedding: the rows that were fitted.
+            k: how many picks.
+            seed: which.
+            progress: called as ``progress("certify", rows read, rows to read)``.
+
+        Raises:
+            InputError: not fitted yet, another number of rows, or results that are not graph-cut bins in pick order.
+        """
+        if not hasattr(self, "bin_of_"):
+            raise InputError("SampleQuantizer must be fitted before certificate(): call fit(embedding, labels) first")
+        check_parameters(**{**self.get_params(), "certify": k})
+        given = Given.of(embedding, groups=self.groups_)
+        return self._certified(given, Fit(self.ranking_, self.bin_of_, self.gains_), k, seed, progress)
+
+    def _certified(self, given: Given, fitted: Fit, k: int, seed: int, progress: Progress | None) -> Certificate:
         return certify(
             tuple(f.cpu() for f in given.factors.tensors),
             given.groups,
@@ -205,23 +253,25 @@ class SampleQuantizer(Estimator):
             fitted.bin_of,
             fitted.gains,
             int(self.n_bins),
-            int(self.certify),
-            lam=self.lam,
-            shifted=self.shifted,
-            center=self.center,
+            k,
+            lam=float(self.lam),
+            shifted=bool(self.shifted),
+            center=bool(self.center),
             similarity=self.similarity,
-            seed=int(self.seed),
+            seed=seed,
             progress=progress,
         )
 
-    def _take(self, fitted: Fit, groups: Ints) -> None:
+    def _take(self, fitted: Fit, groups: Ints, names: NDArray[Any] | None) -> None:
+        """Learned attributes from a fit."""
         self.ranking_, self.bin_of_, self.gains_ = fitted.ranking, fitted.bin_of, fitted.gains
         self.weights_ = fitted.weights
-        self.groups_ = groups
+        self.groups_, self.group_names_ = groups, names
         self.report_ = fitted.report
-        count = int(self.n_bins) if self.method in ALGORITHMS else 1
-        ranked_bin = self.bin_of_[self.ranking_]
-        self.bins_: list[Ints] = [self.ranking_[ranked_bin == k] for k in range(count)]
+        self.bins_: list[Ints] = split_bins(fitted, self._bin_count(), official=self.compat == "official")
+
+    def _bin_count(self) -> int:
+        return int(self.n_bins) if self.method in ALGORITHMS else 1
 
     def restore(
         self,
@@ -231,6 +281,7 @@ class SampleQuantizer(Estimator):
         groups: Ints,
         *,
         weights: Floats | None = None,
+        group_names: NDArray[Any] | None = None,
         labels: Ints | None = None,
         ids: NDArray[Any] | None = None,
         report: dict[str, Any] | None = None,
@@ -241,80 +292,15 @@ class SampleQuantizer(Estimator):
             InputError: the arrays are not the results of one fit with these parameters.
         """
         n = len(bin_of)
-        count = int(self.n_bins) if self.method in ALGORITHMS else 1
+        count = self._bin_count()
         whole = all(a.shape == (n,) for a in (bin_of, gains, groups)) and ranking.ndim == 1
         if whole and len(ranking):
             whole = 0 <= ranking.min() <= ranking.max() < n and np.bincount(ranking, minlength=n).max() == 1
             whole = whole and 0 <= bin_of[ranking].min() <= bin_of[ranking].max() < count
         if not whole or int((bin_of >= 0).sum()) != len(ranking):
             raise InputError(f"ranking, bin_of, gains and groups must be one fit's results with {count} bins")
-        self._take(Fit(ranking, bin_of, gains, weights, report or {}), groups)
-        self.classes_, self.group_names_, self.labels_ = None, None, labels
+        self._take(Fit(ranking, bin_of, gains, weights, report or {}), groups, group_names)
+        self.classes_, self.labels_, self.partition_ = None, labels, None
         self.ids_ = np.arange(n) if ids is None else ids
         self.certificate_ = None
         return self
-
-    def sample(
-        self,
-        keep: float,
-        *,
-        seed: int = 0,
-        labels: Any = None,
-        sampler: str | None = None,
-        nested: bool = False,
-        as_ids: bool = False,
-        **more: Any,
-    ) -> NDArray[Any]:
-        """Draw a fraction of the samples: uniformly from every bin, or as `sampler` says.
-
-        Args:
-            keep: fraction of the samples, in (0, 1].
-            seed: the same seed gives the same samples.
-            labels: [n], to balance the draw by; by default the classes that `fit` was given (for other methods than
-                this paper's: the groups that they chose in).
-            sampler: see `dq_fast.select.draw`; None: the quantizer's own.
-            nested: a smaller keep's samples are a subset of a larger one's.
-            as_ids: return the ids of the samples (`ids_`), not their row numbers.
-            **more: further parameters of `dq_fast.select.draw`: bin_weights, class_weights, floor, ….
-
-        Returns:
-            Row numbers, ascending, exactly ``round(keep * n)``. Every bin gives its share, rounded down or up.
-
-        Raises:
-            InputError: `keep` out of range, `fit` not called yet, or labels of another length.
-        """
-        if not hasattr(self, "bin_of_"):
-            raise InputError("SampleQuantizer must be fitted before sample(): call fit(embedding, labels) first")
-        n, ours = len(self.bin_of_), self.method in ALGORITHMS
-        if not ours:
-            self._check_depth(keep)
-        if labels is not None:
-            strata = label_array(labels, n)
-        else:
-            strata = self.labels_ if ours and self.labels_ is not None else self.groups_
-        how = sampler if sampler is not None else self.sampler if ours else "first"
-        rows = draw(
-            np.maximum(self.bin_of_, 0),
-            strata,
-            keep,
-            n_bins=len(self.bins_),
-            seed=seed,
-            sampler=how,
-            gains=self.gains_ if how == "gain" else None,
-            ranking=self.ranking_ if how == "first" else None,
-            nested=nested,
-            **more,
-        )
-        return self.ids_[rows] if as_ids else rows
-
-    def _check_depth(self, keep: Any) -> None:
-        """Refuse draws that another method's ranking does not reach, or that would not be its choice."""
-        if not isinstance(keep, (int, float)) or keep > self.max_keep + 1e-9:
-            raise InputError(
-                f"keep must be at most max_keep, {self.max_keep}, got {keep!r}; fit with a larger max_keep"
-            )
-        if not METHODS[self.method].nested and keep < self.max_keep - 1e-9:
-            raise InputError(
-                f"keep must be max_keep, {self.max_keep}, for method {self.method!r}, whose choice depends on how many "
-                f"are chosen, got {keep!r}; fit with max_keep={keep!r}"
-            )
