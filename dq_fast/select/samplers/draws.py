@@ -64,9 +64,9 @@ def draw(
         n_bins: number of bins.
         seed: whole number >= 0; the same seed gives the same rows.
         sampler: see above.
-        gains: the gain each row was picked with, [n].
-        ranking: row numbers in pick order, group after group, a permutation of [n]. For "first" it may hold fewer rows:
-            those that it does not hold are not drawn.
+        gains: the gain each row was picked with, [n]; looked at where rows are taken by gain.
+        ranking: row numbers in pick order, group after group, a permutation of [n]; looked at where rows are taken by
+            pick order. For the sampler "first" it may hold fewer rows: those that it does not hold are not drawn.
         bin_weights: relative rates of the bins, [n_bins], >= 0; they multiply the sampler's own. They say from which of
             its bins a class gives its share, not how much it gives. A bin gives all it has where its rate asks for
             more; one of weight 0 gives nothing. Not with "first".
@@ -96,8 +96,8 @@ def draw(
     cells = Cells.of(bin_of, strata, n_bins)
     n = len(cells.cell)
     total = round(float(keep) * n)
-    pick = None if ranking is None else _pick_order(ranking, cells, partial=chosen.name == "first")
-    gains = None if gains is None else _gains(gains, n)
+    pick = _pick_order(ranking, cells, partial=chosen.name == "first") if within == "first" else None
+    gains = _gains(gains, n) if within == "gain" else None
     if chosen.name == "first":
         cells = cells.in_one_bin()
     settings = Settings(float(keep), early, alpha, importance, difficulty, strength)
@@ -185,6 +185,8 @@ def _floors(floor: Any, cells: Cells) -> Ints:
 
 
 def _gains(gains: Any, n: int) -> Floats:
+    if gains is None:
+        raise InputError("gains must be given to take rows by gain, got None")
     given = np.asarray(gains, np.float64)
     if given.shape != (n,):
         raise InputError(f"gains must have one number a row, shape ({n},), got shape {given.shape}")
@@ -195,6 +197,8 @@ def _gains(gains: Any, n: int) -> Floats:
 
 def _pick_order(ranking: Any, cells: Cells, *, partial: bool) -> Ints:
     """A number for each row that grows with the pick order, bin after bin, [n]; -1 for rows that were not ranked."""
+    if ranking is None:
+        raise InputError("ranking must be given to take rows in pick order, got None")
     n, ranked = len(cells.cell), np.asarray(ranking)
     fits = ranked.ndim == 1 and (ranked.dtype.kind in "iu" or not ranked.size) and (partial or len(ranked) == n)
     if fits and ranked.size:

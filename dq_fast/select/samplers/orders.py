@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dq_fast.errors import InputError
 from dq_fast.select.samplers.cells import Cells
 
 Ints = NDArray[np.int64]
@@ -33,11 +32,9 @@ def order_within(cells: Cells, within: str, *, seed: int, gains: Floats | None, 
         shuffled = rng.permutation(len(cells.cell))
         return shuffled[np.argsort(cells.cell[shuffled], kind="stable")]
     if within == "first":
-        if pick is None:
-            raise InputError("ranking must be given to take rows in pick order, got None")
+        assert pick is not None
         return np.lexsort((pick, pick < 0, cells.cell))
-    if gains is None:
-        raise InputError("gains must be given to draw by gain, got None")
+    assert gains is not None
     return np.lexsort((-(_standard(cells, gains) / heat + rng.gumbel(size=len(gains))), cells.cell))
 
 

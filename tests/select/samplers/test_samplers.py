@@ -290,7 +290,7 @@ def test_floors_hold_where_a_class_has_enough(nested):
         ({"sampler": "first", "bin_weights": [1, 1, 1]}, "bin_weights must be None with the sampler 'first'"),
         ({"sampler": "first", "within": "random"}, "within must be 'first' or None"),
         ({"within": "best"}, "within must be one of random, first, gain"),
-        ({"within": "gain", "gains": None}, "gains must be given to draw by gain"),
+        ({"within": "gain", "gains": None}, "gains must be given to take rows by gain"),
         ({"within": "first", "ranking": None}, "ranking must be given to take rows in pick order"),
         ({"sampler": "gain", "temperature": 0}, "temperature must be a finite number > 0"),
         ({"bin_weights": [1, 1]}, "bin_weights must have one number a bin, 3"),
@@ -305,9 +305,9 @@ def test_floors_hold_where_a_class_has_enough(nested):
         ({"keep": "half"}, r"keep must be a fraction in \(0, 1\]"),
         ({"n_bins": 2}, "bin_of must be whole numbers from 0 to 1"),
         ({"strata": np.zeros(5, int)}, "labels must have one entry a row"),
-        ({"gains": np.zeros(5)}, "gains must have one number a row"),
-        ({"gains": np.full(12, np.nan)}, "gains must be finite"),
-        ({"ranking": np.zeros(12, int)}, "ranking must be a permutation of the 12 row numbers"),
+        ({"within": "gain", "gains": np.zeros(5)}, "gains must have one number a row"),
+        ({"sampler": "gain", "gains": np.full(12, np.nan)}, "gains must be finite"),
+        ({"within": "first", "ranking": np.zeros(12, int)}, "ranking must be a permutation of the 12 row numbers"),
     ],
 )
 def test_wrong_arguments_are_refused(options, message):
