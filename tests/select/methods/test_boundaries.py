@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dq_fast.embed.head import fit_head
 from dq_fast.errors import InputError
-from dq_fast.select.methods import select
+from dq_fast.select.methods import neighbours, select
 from dq_fast.select.methods.deepfool import boundary_distance
 from dq_fast.select.methods.neighbours import nearest
 
@@ -42,6 +42,15 @@ def test_repeated_rows_are_neighbours_in_row_order() -> None:
     assert found[0].tolist() == list(range(1, 13))
     assert found[5].tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]
     assert found[149].tolist() == list(range(100, 112))
+
+
+@pytest.mark.parametrize("numbers", [1, 128 * 7])
+def test_neighbours_in_several_blocks(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = scored(100, 3)[0]
+    x[60] = x[7]
+    monkeypatch.setattr(neighbours, "_BLOCK_NUMBERS", numbers)
+    assert nearest(x, 5).tolist() == oracles.nearest(x.numpy(), 5)
+    assert nearest(x[:33], 5, x).tolist() == oracles.nearest(x[:33].numpy(), 5, x.numpy())
 
 
 @settings(max_examples=80, deadline=None)

@@ -8,7 +8,7 @@ import torch
 
 from dq_fast.errors import InputError
 from dq_fast.select.groups import Groups
-from dq_fast.select.methods import METHODS, Evidence, select
+from dq_fast.select.methods import METHODS, Evidence, scores, select
 
 from .score_inputs import NESTED, SCORE_METHODS, evidence, scored
 
@@ -112,3 +112,17 @@ def test_types_and_strides(name: str, dtype: torch.dtype) -> None:
     double = select(name, evidence(x.double(), z.double(), y, 8), **QUICK.get(name, {}))
     assert strided.ranking.tolist() == double.ranking.tolist()
     np.testing.assert_allclose(strided.scores, double.scores, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", SCORE_METHODS)
+def test_blocks_of_rows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, z, y = scored(37)
+    whole = select(name, evidence(x, z, y, 20), **QUICK.get(name, {}))
+    monkeypatch.setattr(scores, "_BLOCK_NUMBERS", 40)  # a few rows
+    parts = select(name, evidence(x, z, y, 20), **QUICK.get(name, {}))
+    assert parts.ranking.tolist() == whole.ranking.tolist()
+    np.testing.assert_allclose(parts.scores, whole.scores, rtol=1e-9, atol=1e-12)
+    if METHODS[name].needs & {"logits"}:
+        z[35, 0] = float("nan")
+        with pytest.raises(InputError, match="logits must be finite, got NaN or infinity in row 35"):
+            select(name, evidence(x, z, y, 20), **QUICK.get(name, {}))
