@@ -4,6 +4,10 @@
 this folder, so a new op is picked up by itself. Objects and libraries are kept in a folder under the system's temporary
 one, named by a hash of all that went into them: a change in one .cu compiles that file only, and a second run nothing.
 No CUDA toolkit is needed: the emulator has its own types.
+
+A cold build is most of what these tests cost, so: headers are precompiled; what only hands addresses on to the kernels
+(the bindings, which are all of pybind11) is compiled once, without a sanitizer, and linked last, so that it adds no
+uninstrumented copy of anything the kernels use; and a planted fault compiles the one source it is in, unoptimised.
 """
 
 from __future__ import annotations
@@ -44,12 +48,22 @@ STALE = "DQ_FAST_EMULATOR_STALE"  # 1: a source that does not compile (someone i
 KEEP_SECONDS = 5 * 24 * 3600  # objects not used for so long are removed
 
 FLAGS = (
-    *("-std=c++20", "-O1", "-g1", "-fPIC", "-fno-omit-frame-pointer", "-ffp-contract=off"),
+    *("-std=c++20", "-fPIC", "-fno-omit-frame-pointer", "-ffp-contract=off"),
     # kernels' names are looked up at run time; two builds of one kernel in a process must not share anything
     *("-fvisibility=default", "-fno-gnu-unique"),
     *("-Wall", "-Wno-unknown-pragmas", "-Wno-attributes"),
     *("-DDQ_FAST_EMULATED", f"-DDQ_FAST_CUDA_MODULE={MODULE}"),
 )
+OFTEN_RUN = ("-O1", "-g1")  # the shipped kernels and the emulator: thousands of launches
+SELDOM_RUN = ("-O0", "-g1")  # one short case, if any: compiling it is what takes time
+BINDINGS = ("-O0", "-g0")
+
+# What is compiled before a source, once for all of them. The shipped sources include it anyway.
+PRELUDES = {
+    "kernels": '#include "cuda_emu.hpp"\n',
+    "bindings": "".join(f"#include <pybind11/{name}.h>\n" for name in ("functional", "pybind11", "stl"))
+    + '#include "cuda_emu.hpp"\n',
+}
 
 
 class CannotBuild(Exception):
@@ -125,6 +139,11 @@ def sources_of(source: Path, include: Sequence[Path]) -> list[Path]:
     return sorted(found)
 
 
+def _texts(sources: Sequence[Path]) -> list[str]:
+    """What the hash of an object has of its sources: not where they lie, so that copies of a source share objects."""
+    return sorted({_hash(file.read_bytes()) for file in sources})
+
+
 def _hash(*parts: str | bytes) -> str:
     digest = hashlib.sha256()
     for part in parts:
@@ -156,19 +175,37 @@ def _run(command: Sequence[str]) -> None:
         raise BuildFailed(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
-def compiled(source: Path, flags: Sequence[str], include: Sequence[Path]) -> Path:
+def _headers(include: Sequence[Path]) -> list[str]:
+    return [f"-I{at}" for at in include] + [f"-isystem{at}" for at in python_headers()]
+
+
+def _prelude(name: str, flags: Sequence[str]) -> Path:
+    """A header that is precompiled for these flags (the compiler takes NAME.gch for NAME)."""
+    text = PRELUDES[name]
+    emulator = sources_of(HERE / "cuda_emu.hpp", [HERE])
+    home = folder() / f"{name}-{_hash(_identity(), *flags, text, *_texts(emulator))}"
+    home.mkdir(exist_ok=True)
+    os.utime(home)
+    header = home / "prelude.hpp"
+    with _made_once(home / "prelude.hpp.gch") as target:
+        if target is not None:
+            header.write_text(text)
+            _run([compiler(), *flags, *_headers([HERE]), "-x", "c++-header", str(header), "-o", str(target)])
+    return header
+
+
+def compiled(source: Path, flags: Sequence[str], include: Sequence[Path], prelude: str = "kernels") -> Path:
     """The object file of a source."""
-    texts = [file.read_bytes() for file in sources_of(source.resolve(), include)]
-    key = _hash(
-        _identity(), *flags, *texts
-    )  # not where it lies: a copy with a planted fault shares what it did not change
+    flags = [*FLAGS, *flags]
+    key = _hash(_identity(), *flags, PRELUDES[prelude], *_texts(sources_of(source.resolve(), include)))
     family = f"{source.stem}-{_hash(*flags)[:8]}"
     path = folder() / f"{family}-{key}.o"
     try:
         with _made_once(path) as target:
             if target is not None:
-                headers = [f"-I{at}" for at in include] + [f"-isystem{at}" for at in python_headers()]
-                _run([compiler(), *flags, *headers, "-x", "c++", "-c", str(source), "-o", str(target)])
+                before = ["-include", str(_prelude(prelude, flags))]
+                words = [*flags, *before, *_headers(include), "-x", "c++", "-c", str(source), "-o", str(target)]
+                _run([compiler(), *words])
     except BuildFailed:
         before = sorted(folder().glob(f"{family}-*.o"), key=lambda it: it.stat().st_mtime)
         if os.environ.get(STALE) != "1" or not before or CSRC not in source.parents:
@@ -183,12 +220,17 @@ def jobs() -> int:
     return int(os.environ.get(JOBS) or min(4, os.cpu_count() or 1))
 
 
-def linked(sources: Sequence[Path], kind: str, include: Sequence[Path], name: str) -> Path:
-    """A shared library (a name in .so) or a program of some sources, built for one of SANITIZERS."""
-    flags = [*FLAGS, *SANITIZERS[kind]]
+def objects(
+    sources: Sequence[Path], flags: Sequence[str], include: Sequence[Path], prelude: str = "kernels"
+) -> list[Path]:
+    """The object files of some sources, several compilers at a time."""
     with ThreadPoolExecutor(jobs()) as pool:
-        objects = list(pool.map(lambda source: compiled(source, flags, include), sources))
-    key = _hash(_identity(), name, kind, *(at.name for at in objects))
+        return list(pool.map(lambda source: compiled(source, flags, include, prelude), sources))
+
+
+def linked(parts: Sequence[Path], kind: str, name: str) -> Path:
+    """A shared library (a name in .so) or a program of some objects; of what several have, it takes the first one's."""
+    key = _hash(_identity(), name, kind, *(at.name for at in parts))
     home = folder() / f"{kind}-{key}"  # a folder of its own: the module's file must have the module's name
     home.mkdir(exist_ok=True)
     os.utime(home)
@@ -196,24 +238,44 @@ def linked(sources: Sequence[Path], kind: str, include: Sequence[Path], name: st
     with _made_once(path) as target:
         if target is not None:
             shared = ["-shared"] if name.endswith(".so") else ["-rdynamic"]  # a kernel's name is looked up
-            options = [*SANITIZERS[kind], *shared, *(str(at) for at in objects), "-o", str(target), "-ldl"]
+            options = [*SANITIZERS[kind], *shared, *(str(at) for at in parts), "-o", str(target), "-ldl"]
             _run([compiler(), *options])
     return path
 
 
-def shared_library(kind: str = "plain", csrc: Path = CSRC) -> Path:
-    """The library with the two modules MODULE (the kernels of `csrc`) and `_emulator` (settings, what was launched)."""
-    kernels = (
-        sorted((csrc / "cuda").glob("*.cu")) + sorted((csrc / "cuda").glob("bind_*.cpp")) + [csrc / "bind_cuda.cpp"]
-    )
-    if not kernels[-1].is_file():
+def _emulator(kind: str) -> list[Path]:
+    sources = sorted(path for path in (HERE / "emu").glob("*.cpp") if path.name != "module.cpp")
+    return objects(sources, [*OFTEN_RUN, *SANITIZERS[kind]], [HERE])
+
+
+def shared_library(kind: str = "plain", *, faulty: Path | None = None) -> Path:
+    """The library with the two modules MODULE (the shipped kernels) and `_emulator` (settings, what was launched).
+
+    `faulty`: csrc/cuda/SOURCE.cu of a copy, which takes the place of the shipped SOURCE.cu.
+    """
+    cuda = CSRC / "cuda"
+    kernels, bindings = sorted(cuda.glob("*.cu")), [*sorted(cuda.glob("bind_*.cpp")), CSRC / "bind_cuda.cpp"]
+    if not bindings[-1].is_file():
         raise CannotBuild("needs a checkout: the kernels' sources are not beside these tests")
-    return linked(
-        [*kernels, *sorted((HERE / "emu").glob("*.cpp"))],
-        kind,
-        [HERE, csrc / "cuda", csrc],
-        f"{MODULE}.so",
-    )
+    parts = []
+    if faulty is not None:
+        parts.append(compiled(faulty, [*SELDOM_RUN, *SANITIZERS[kind]], [HERE, faulty.parent, faulty.parents[1]]))
+        kernels = [source for source in kernels if source.name != faulty.name]
+    parts += objects(kernels, [*OFTEN_RUN, *SANITIZERS[kind]], [HERE, cuda, CSRC])
+    parts += _emulator(kind)
+    parts += objects([*bindings, HERE / "emu" / "module.cpp"], BINDINGS, [HERE, cuda, CSRC], "bindings")
+    return linked(parts, kind, f"{MODULE}.so")
+
+
+def units(kind: str = "plain", *, faulty: Path | None = None) -> Path:
+    """The program of the emulator's own tests; `faulty` takes the place of the unit of that name."""
+    sources = sorted((HERE / "units").glob("*.cpp"))
+    flags = [*SELDOM_RUN, *SANITIZERS[kind]]
+    parts = []
+    if faulty is not None:
+        parts.append(compiled(faulty, flags, [HERE]))
+        sources = [source for source in sources if source.name != faulty.name]
+    return linked([*parts, *objects(sources, flags, [HERE]), *_emulator(kind)], kind, "units")
 
 
 @cache

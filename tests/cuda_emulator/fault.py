@@ -22,6 +22,8 @@ class Fault:
         columns: column to regular expression.
         ptx: must be noticed in the interpreted PTX.
         order: in which thread order.
+        source: the source (.cu) whose kernels the case runs it in; all others are linked as they are shipped. "" is
+            that of the file's op.
     """
 
     name: str
@@ -32,6 +34,13 @@ class Fault:
     columns: dict[str, str] = field(default_factory=dict)
     ptx: bool = False
     order: str = "reverse"
+    source: str = ""
+
+    @property
+    def compiled(self) -> str:
+        """The only source that is compiled with the fault, where `file` is."""
+        op = next((op for op in ("graph_cut", "patch_scores") if self.file.startswith(op)), "row_sums")
+        return self.file if self.in_units else f"cuda/{self.source or op + '.cu'}"
 
     @property
     def in_units(self) -> bool:

@@ -39,7 +39,7 @@ def faulty(fault: Fault) -> Path:
         if path.is_file() and not (home / folder / path.name).exists():
             shutil.copy(path, home / folder / path.name)
     if not fault.in_units:
-        for path in [build.CSRC / "bind_cuda.cpp", *build.CSRC.glob("*.h")]:
+        for path in build.CSRC.glob("*.h"):
             shutil.copy(path, home / path.name)
     (home / (fault.file if fault.in_units else f"cuda/{fault.file}")).write_text(text)
     return home
@@ -47,11 +47,8 @@ def faulty(fault: Fault) -> Path:
 
 def built(fault: Fault, column: str) -> Path:
     """The program or library with the fault."""
-    home = faulty(fault)
-    if not fault.in_units:
-        return build.shared_library(column, home)
-    emulator = [path for path in sorted((build.HERE / "emu").glob("*.cpp")) if path.name != "module.cpp"]
-    return build.linked([*sorted((home / "units").glob("*.cpp")), *emulator], column, [build.HERE], "units")
+    make = build.units if fault.in_units else build.shared_library
+    return make(column, faulty=faulty(fault) / fault.compiled)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +73,8 @@ def outcomes(request, tmp_path_factory):
 
 
 def _run(column: str, wanted: list[Fault], cases: list[str], work: Path) -> dict[str, tuple[int, str]]:
+    if any(not fault.in_units for fault in wanted) or cases:
+        build.shared_library(column)  # what all of them share, once
     with ThreadPoolExecutor(build.jobs()) as pool:
         places = list(pool.map(lambda fault: built(fault, column), wanted))
     results = {}

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from . import build, sanitized
-from .test_units import SOURCES
 
 KINDS = [kind for kind in build.SANITIZERS if kind != "plain"]
 NOT_AGAIN = {"test_units.py", "test_sanitizers.py", "test_faults.py"}
@@ -25,9 +24,7 @@ def kind(request):
 
 @pytest.mark.parametrize("order", ["forward", "reverse", "random"])
 def test_the_emulator(kind, order, tmp_path):
-    emulator = [path for path in sorted((build.HERE / "emu").glob("*.cpp")) if path.name != "module.cpp"]
-    program = build.linked([*SOURCES, *emulator], kind, [build.HERE], "units")
-    status, text = sanitized.run(kind, [str(program), order], tmp_path / "reports", timeout=120)
+    status, text = sanitized.run(kind, [str(build.units(kind)), order], tmp_path / "reports", timeout=120)
     assert status == 0, text
 
 

@@ -16,9 +16,8 @@ UNITS = [name for source in SOURCES for name in re.findall(r"^UNIT\((\w+)\)", so
 
 @pytest.fixture(scope="session")
 def program():
-    emulator = [path for path in sorted((build.HERE / "emu").glob("*.cpp")) if path.name != "module.cpp"]
     try:
-        return build.linked([*SOURCES, *emulator], "plain", [build.HERE], "units")
+        return build.units()
     except build.CannotBuild as why:
         pytest.skip(str(why))
 
