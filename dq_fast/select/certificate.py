@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dq_fast.errors import InputError
 from dq_fast.ops import checks
 from dq_fast.progress import Progress
 from dq_fast.select.exhaustive import Answer, Exhaustive, Ints, Question
@@ -214,8 +213,8 @@ def certify(
         lam: weight of the first sum, >= 0.
         shifted: similarity 1/2 + 1/2 cos, as in `dq_fast.ops.cosine_row_sums`.
         center: compare what tells a row from its group, as there.
-        similarity: "cosine", or "dot": s(i, j) = <x_i, x_j> as it is (then `shifted` is not looked at, and `center` not
-            allowed).
+        similarity: "cosine", or "dot": s(i, j) = <x_i, x_j> as it is (`shifted` is not looked at; with `center`, the
+            group's mean is taken out of the rows).
         seed: which picks.
         progress: called as ``progress("certify", rows read, rows to read)``.
 
@@ -235,8 +234,7 @@ def certify(
     if tensors[0].shape[0] != n:
         raise checks.bad("factors", f"of the {n} rows of the groups", checks.shape_of(tensors[0]))
     lam, k = checks.real("lam", lam, 0.0), checks.integer("k", k, 0)
-    if checks.one_of("similarity", similarity, SIMILARITIES) == "dot" and center:
-        raise InputError("center must be False with similarity 'dot', got True")
+    checks.one_of("similarity", similarity, SIMILARITIES)
     ranked = _Ranked(groups, ranking, bin_of, checks.integer("n_bins", n_bins, 1))
     if gains is not None and np.shape(gains) != (n,):
         raise checks.bad("gains", f"one for every row, shape ({n},)", f"shape {np.shape(gains)}")

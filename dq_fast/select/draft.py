@@ -109,7 +109,7 @@ class Draft:
             return
         if self.sums.center:
             self.sums.total[g] += sign * rows.total().numpy()
-        centred = self.sums.centred(g, rows)
+        centred = self.sums.centred(g, rows, self.before.settings.similarity == "dot")
         for k in np.unique(bins).tolist():
             part = centred.take(torch.from_numpy(np.flatnonzero(bins == k)))
             self.sums.of_bin[g, k] += sign * part.total().numpy()

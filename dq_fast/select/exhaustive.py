@@ -135,7 +135,7 @@ class Exhaustive:
         of_row: group of every row, [n].
         places: place of every row in its group's ranking, [n]; rows that are not ranked have the number of those that
             are.
-        lam, shifted, center, similarity: as in `certify`; no center with "dot".
+        lam, shifted, center, similarity: as in `certify`.
         report: called with numbers of rows read.
 
     Attributes:
@@ -188,8 +188,13 @@ class Exhaustive:
         scale = torch.empty(len(rows) if self.center else 0, dtype=torch.float64)
         for piece, at, group in self._read(rows):
             if self.center:
-                piece.scale = scale[at] = self._centred_scale(piece, centres[group])
+                squares = self._centred_squares(piece, centres[group])
+                piece.scale = torch.ones_like(squares) if self.dot else _inverse(squares.sqrt(), CENTRE_FLOOR)
+                scale[at] = piece.scale
             parts[group].add(piece)
+            if self.dot:  # |s| is largest of a row with itself
+                own = squares if self.center else piece.b.square().sum(1) * piece.h.square().sum(1)
+                parts[group].largest = max(parts[group].largest, float(own.max()))
         for part in parts.values():
             part.turn()
         for piece, at, group in self._read(rows):
@@ -216,8 +221,8 @@ class Exhaustive:
             found[g] = _Centre(b0, h0, both / n - torch.outer(b0, h0))
         return found
 
-    def _centred_scale(self, piece: _Piece, m: _Centre) -> Tensor:
-        """1 / |phi - mean| (0 for a row equal to the mean)."""
+    def _centred_squares(self, piece: _Piece, m: _Centre) -> Tensor:
+        """|phi - mean|^2 of rows that are not scaled yet [r]."""
         f, e = piece.b - m.b0, piece.h - m.h0
         terms = [
             m.b0.square().sum() * e.square().sum(1),
@@ -232,7 +237,7 @@ class Exhaustive:
         for i in lost.nonzero()[:, 0].tolist():
             explicit = torch.outer(m.b0, e[i]) + torch.outer(f[i], piece.h[i]) - m.c
             square[i] = explicit.square().sum()
-        return _inverse(square.clamp(min=0).sqrt(), CENTRE_FLOOR)
+        return square.clamp(min=0)
 
     def _read(self, rows: Ints) -> Iterator[tuple[_Piece, Tensor, int]]:
         """The rows in their order, in chunks, split by group: each piece, its places in `rows`, its group."""
@@ -262,7 +267,7 @@ class Exhaustive:
                 y, norm = _float64(x, chunk, name)
                 found.append((y, _inverse(norm)))
         scale = torch.stack([s for _, s in found]).prod(0)
-        rows = [x * s[:, None] if self.center else x for x, s in found]
+        rows = [x * s[:, None] if self.center and not self.dot else x for x, s in found]
         rows.sort(key=lambda x: x.shape[1])
         while len(rows) > 2:
             first, second = rows.pop(0), rows.pop(0)
@@ -294,9 +299,6 @@ class _Part:
         edges = np.searchsorted(segment, np.arange(len(self.cuts) + 1))
         for s in np.unique(segment[segment >= 0]).tolist():
             self.sums[s] += ordered.total(slice(int(edges[s]), int(edges[s + 1])), self.centre)
-        if self.of.dot:
-            own = piece.b.square().sum(1) * piece.h.square().sum(1)  # |s| is largest of a row with itself
-            self.largest = max(self.largest, float(own.max()))
 
     def turn(self) -> None:
         """Between the reads: from sums to the directions that the gains are inner products with."""

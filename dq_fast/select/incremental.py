@@ -264,12 +264,13 @@ class _Work:
             raise InputError("partition must hold sums to append with, got none; use mode='refit' and give old=")
         mine = draft.added[draft.of_row[draft.added] == g]
         rows = Rows(self.new, self.similarity).take(mine - draft.stayed)
-        group = draft.sums.centred(g, rows)
-        if s.similarity == "dot":
-            draft.sums.largest[g] = max(draft.sums.largest[g], float((rows.b**2).sum(1).mul((rows.h**2).sum(1)).max()))
+        dot = s.similarity == "dot"
+        group = draft.sums.centred(g, rows, dot)
+        if dot:
+            draft.sums.largest[g] = max(draft.sums.largest[g], draft.sums.largest_own(g, rows))
         order, bins, gains = place(
             group, draft.counts(g), torch.from_numpy(draft.sums.of_bin[g]), lam=s.lam,
-            shifted=s.shifted and s.similarity == "cosine", largest=float(draft.sums.largest[g]),
+            shifted=s.shifted and not dot, largest=float(draft.sums.largest[g]),
         )  # fmt: skip
         draft.put(mine[order], bins, gains)
         draft.count(g, rows, draft.bin_of[mine], 1)

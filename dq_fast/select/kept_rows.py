@@ -71,6 +71,7 @@ class Sums:
         b0: [groups, d1], h0: [groups, d2], mean: [groups, d1, d2], means that rows are centred with; no groups where
             rows are not centred.
         total: [groups, d1, d2], sums of the rows before centring as they are now: where the mean is by now.
+        spread: [groups], root mean square distance of the rows from the mean when that was taken.
     """
 
     of_bin: Floats
@@ -79,6 +80,7 @@ class Sums:
     h0: Floats
     mean: Floats
     total: Floats
+    spread: Floats
 
     @classmethod
     def empty(cls, shape: tuple[int, ...], center: bool) -> Sums:
@@ -87,7 +89,7 @@ class Sums:
         centred = groups if center else 0
         return cls(
             np.zeros(shape), np.ones(groups), np.zeros((centred, d1)), np.zeros((centred, d2)),
-            np.zeros((centred, d1, d2)), np.zeros((centred, d1, d2)),
+            np.zeros((centred, d1, d2)), np.zeros((centred, d1, d2)), np.ones(centred),
         )  # fmt: skip
 
     @property
@@ -102,32 +104,47 @@ class Sums:
 
     def measure(self, g: int, rows: Rows, members: Ints, bin_of: Ints) -> None:
         """Set everything about group `g` from all its rows."""
-        group = rows.take(members)
-        if rows.similarity == "dot":
-            own = group.b.square().sum(1) * group.h.square().sum(1)
-            self.largest[g] = float(own.max()) if len(own) else 1.0
+        group, dot = rows.take(members), rows.similarity == "dot"
         if self.center and len(group):
             self.b0[g], self.h0[g] = group.b.mean(0).numpy(), group.h.mean(0).numpy()
             self.total[g] = group.total().numpy()
             self.mean[g] = self.total[g] / len(group)
-        group = self.centred(g, group)
+            self.spread[g] = float(self._distances(g, group).square().mean().sqrt())
+        if dot:
+            self.largest[g] = self.largest_own(g, group)
+        group = self.centred(g, group, dot)
         for k in range(self.of_bin.shape[1]):
             self.of_bin[g, k] = group.take(torch.from_numpy(np.flatnonzero(bin_of[members] == k))).total().numpy()
 
-    def centred(self, g: int, group: Group) -> Group:
-        """Rows of group `g`, centred with the mean that is kept for it (as they are where rows are not centred)."""
+    def _distances(self, g: int, group: Group) -> Tensor:
+        """Of rows from the mean that is kept, from the explicit rows: nothing cancels."""
+        mean = torch.from_numpy(self.mean[g])
+        step = max(1, _CHUNK_NUMBERS // mean.numel())
+        parts = [
+            (group.b[i : i + step, :, None] * group.h[i : i + step, None, :] - mean).square().sum((1, 2)).sqrt()
+            for i in range(0, len(group), step)
+        ]
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
+
+    def largest_own(self, g: int, group: Group) -> float:
+        """The largest dot product of a row with itself: the largest |s|."""
+        own = group.b.square().sum(1) * group.h.square().sum(1)
+        if self.center:
+            own = self._distances(g, group).square()
+        return float(own.max()) if len(own) else 0.0
+
+    def centred(self, g: int, group: Group, dot: bool) -> Group:
+        """Rows of group `g` without the mean that is kept for it, normalised again unless for dot products.
+
+        Rows as they are where rows are not centred.
+        """
         if not self.center:
             return group
         b0, h0, mean = (torch.from_numpy(x[g]) for x in (self.b0, self.h0, self.mean))
         c = mean - torch.outer(b0, h0)
         f, e = group.b - b0, group.h - h0
-        step = max(1, _CHUNK_NUMBERS // mean.numel())
-        norms = [
-            (group.b[i : i + step, :, None] * group.h[i : i + step, None, :] - mean).square().sum((1, 2)).sqrt()
-            for i in range(0, len(group), step)
-        ]
-        norm = torch.cat(norms) if norms else torch.zeros(0, dtype=torch.float64)
-        scale = torch.where(norm > CENTRE_FLOOR, 1 / norm, 0.0)
+        norm = self._distances(g, group)
+        scale = torch.ones_like(norm) if dot else torch.where(norm > CENTRE_FLOOR, 1 / norm, 0.0)
         own = e @ (b0 @ c) + ((f @ c) * group.h).sum(1) - 0.5 * c.square().sum()
         return Group(group.b, group.h, Centre(b0, h0, c, scale, own))
 
@@ -140,14 +157,13 @@ class Sums:
             return 0.0
         there = np.flatnonzero(sizes > 0)
         moved = np.sqrt(((self.total[there] / sizes[there, None, None] - self.mean[there]) ** 2).sum((1, 2)))
-        spread = np.sqrt(np.maximum(1 - (self.mean[there] ** 2).sum((1, 2)), 1e-24))
-        return float(np.max(moved / spread, initial=0.0))
+        return float(np.max(moved / np.maximum(self.spread[there], CENTRE_FLOOR), initial=0.0))
 
     def regrouped(self, origin: Ints) -> Sums:
         """A copy with the groups in another order: the old number of every new group, -1 for one without rows."""
         old = np.flatnonzero(origin >= 0)
         made = Sums.empty((len(origin), *self.of_bin.shape[1:]), self.center)
-        for name in ("of_bin", "largest", *(("b0", "h0", "mean", "total") if self.center else ())):
+        for name in ("of_bin", "largest", *(("b0", "h0", "mean", "total", "spread") if self.center else ())):
             getattr(made, name)[old] = getattr(self, name)[origin[old]]
         return made
 
@@ -159,7 +175,7 @@ class Sums:
         centred = groups if center else 0
         shapes = {
             "largest": (groups,), "b0": (centred, d1), "h0": (centred, d2), "mean": (centred, d1, d2),
-            "total": (centred, d1, d2),
+            "total": (centred, d1, d2), "spread": (centred,),
         }  # fmt: skip
         for name, shape in {"of_bin": self.of_bin.shape, **shapes}.items():
             x = getattr(self, name)

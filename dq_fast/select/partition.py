@@ -50,8 +50,7 @@ class Settings:
         """Raise for values out of range."""
         checks.integer("n_bins", self.n_bins, 1)
         checks.real("lam", self.lam, 0.0)
-        if checks.one_of("similarity", self.similarity, SIMILARITIES) == "dot" and self.center:
-            raise InputError("center must be False with similarity 'dot', got True")
+        checks.one_of("similarity", self.similarity, SIMILARITIES)
 
 
 @dataclass(frozen=True)
