@@ -71,9 +71,9 @@ def draw(
             its bins a class gives its share, not how much it gives. A bin gives all it has where its rate asks for
             more; one of weight 0 gives nothing. Not with "first".
         class_weights: relative rates of the classes: an array in sorted order of the labels, or a mapping from label
-            to rate (1 for those not named).
+            to rate (1 for those not named). ``counts / sizes`` gives just these counts of each class.
         floor: at least so many of each class, or all that it has: one number, an array, or a mapping (0 for those not
-            named). Bins are then within two samples of their share, not one.
+            named). Bins are then, as with class weights, within two samples of their share, not one.
         nested: a smaller keep's rows are a subset of a larger one's, for the same seed and other arguments. Classes are
             then within one of their share, bins about so. Not with "early", whose rates change with keep.
         within: how rows are taken within a cell, "random", "first" (by pick order) or "gain"; None: the sampler's own.
@@ -123,7 +123,7 @@ def _counts(cells: Cells, capacity: Ints, of_bin: Floats, of_class: Floats, floo
     total = round(keep * int(cells.sizes.sum()))
     share = weighted_shares(cells.sizes, capacity, of_bin, of_class, floors, total)
     reach = in_reach(cells.sizes, capacity, of_bin, of_class, total)
-    if floors.any():  # classes are rounded first: none falls below its floor
+    if floors.any() or (of_class != 1).any():  # classes are rounded first: none falls below its floor or exact share
         return apportion(share.T, reach.T, total).T
     return apportion(share, reach, total)
 
