@@ -20,8 +20,8 @@ from dq_fast.select.methods.base import Counter, Floats, Ints, first_best
 _TIE = 1e-12  # times n and the largest similarity: gains this near to each other count as equal
 _SAME = 1e-14  # times the largest similarity: no better than before, but for rounding
 _FIRST_BLOCK = 8  # rows looked at first in a pick; then twice as many, and so on
-_BLOCK_NUMBERS = 1 << 21  # similarities at once: 16 MB
-_FEW = 64  # rows whose cover changed, up to which all bounds are lowered
+_BLOCK_NUMBERS = 1 << 18  # similarities at once: 2 MB, which stay in the cache through the steps that make them
+_FEW = 1 / 10  # of all rows: as long as no more are covered better, all bounds are lowered
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,14 @@ class Coverage:
         i = first_best(self._bounds + fresh, self._tie)
         return i, float(self._bounds[i])
 
+    def _lower(self, changed: Tensor, before: Tensor, after: Tensor) -> None:
+        """Take from all bounds what the rows `changed` no longer add to any gain: they are covered `after`."""
+        for begin in range(0, len(changed), self._step):
+            part = slice(begin, begin + self._step)
+            floor = before[part, None]
+            s = self._similar(changed[part])
+            self._bounds -= s.clamp_(floor, after[part, None]).sub_(floor).sum(0)
+
     def greedy(self, budget: int, counter: Counter) -> Cover:
         """Pick `budget` rows."""
         order, gains = np.empty(budget, np.int64), np.empty(budget)
@@ -113,10 +121,8 @@ class Coverage:
             picked[i] = -torch.inf
             s = self._similar(torch.tensor([i], device=self._device))[0]
             changed = (s > self._covered + self._same).nonzero()[:, 0]
-            before, after = self._covered[changed, None], s[changed, None]
-            if 0 < len(changed) <= _FEW:
-                rows = self._similar(changed)
-                self._bounds -= rows.clamp_(before, after).sub_(before).sum(0)
+            if len(changed) <= _FEW * self._n:
+                self._lower(changed, self._covered[changed], s[changed])
             self._covered[changed] = s[changed]
             nearest[changed] = k
             counter()
