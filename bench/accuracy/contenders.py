@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from pool import Pool
 
 from dq_fast import SampleQuantizer
 from dq_fast.select import METHODS
+from dq_fast.select.samplers import bin_importance, class_difficulty
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -25,6 +26,7 @@ class Contender:
         name: in the table.
         embedding: "gradient" or "features".
         quantizer, sample: parameters of `SampleQuantizer` and of its `sample`.
+        measured: further parameters of `sample`, that are computed from the pool and the fitted quantizer.
         again: choose anew for every keep (methods whose weights, or picks, depend on how many are wanted).
         most: the largest keep it is asked for (methods that get slow).
     """
@@ -33,6 +35,7 @@ class Contender:
     embedding: str = "gradient"
     quantizer: dict[str, Any] = field(default_factory=dict)
     sample: dict[str, Any] = field(default_factory=dict)
+    measured: Callable[[Pool, SampleQuantizer], dict[str, Any]] = lambda pool, fitted: {}
     again: bool = False
     most: float = 1.0
 
@@ -46,7 +49,7 @@ class Contender:
                 fitted = SampleQuantizer(**settings).fit(
                     embedding, pool.labels, features=pool.features, logits=pool.logits
                 )
-            rows = fitted.sample(keep, seed=seed, **self.sample)
+            rows = fitted.sample(keep, seed=seed, **self.sample, **self.measured(pool, fitted))
             weights = None
             if self.again and fitted.weights_ is not None:
                 weights = fitted.weights_[rows]
@@ -58,8 +61,16 @@ def _bins(name: str, embedding: str, n_bins: int, center: bool, **sample: Any) -
     return Contender(name, embedding, {"n_bins": n_bins, "center": center}, sample)
 
 
-def _all() -> Iterator[Contender]:
-    yield Contender("random", quantizer={"method": "random"})
+def _importance(pool: Pool, fitted: SampleQuantizer) -> dict[str, Any]:
+    return {"importance": bin_importance(pool.gradient, fitted.bin_of_, pool.labels, n_bins=len(fitted.bins_))}
+
+
+def _difficulty(pool: Pool, _: SampleQuantizer) -> dict[str, Any]:
+    return {"difficulty": class_difficulty(pool.logits.numpy(), pool.labels)}
+
+
+def _ours() -> Iterator[Contender]:
+    """The bins of this paper and plain graph cut: embeddings, centring, samplers."""
     for embedding in ("gradient", "features"):
         for center in (False, True):
             kind = f"{embedding}{', centred' if center else ''}"
@@ -67,18 +78,25 @@ def _all() -> Iterator[Contender]:
             yield _bins(f"graph-cut once, {kind}", embedding, 1, center, sampler="first")
             yield _bins(f"dq 10 bins early, {kind}", embedding, 10, center, sampler="early")
             yield _bins(f"dq 10 bins first, {kind}", embedding, 10, center, sampler="first")
+    yield _bins("dq 10 bins early 3, gradient, centred", "gradient", 10, True, sampler="early", early=3.0)
+    yield _bins("dq 10 bins by gain, gradient, centred", "gradient", 10, True, sampler="gain")
+    paper = {"n_bins": 10}
+    yield Contender("dq 10 bins adq, gradient", "gradient", paper, {"sampler": "adq"}, _importance)
+    yield Contender("dq 10 bins difficulty, gradient", "gradient", paper, {"sampler": "difficulty"}, _difficulty)
+
+
+def _others() -> Iterator[Contender]:
+    """The other selection methods, those that work on any embedding on both."""
+    yield Contender("random", quantizer={"method": "random"})
+    for name in ("facility-location", "k-center", "herding"):
+        for embedding in ("gradient", "features"):
+            yield Contender(f"{name}, {embedding}", embedding, {"method": name})
+    yield Contender("craig", quantizer={"method": "craig"}, again=True, most=0.4)
+    yield Contender("grad-match", quantizer={"method": "grad-match"}, again=True, most=0.4)
     for name in METHODS:
-        if name in ("random", "graph-cut"):
-            continue
         method = METHODS[name]
-        weighted = name in ("craig", "grad-match")
-        again = weighted or not method.nested
-        most = 0.4 if name == "grad-match" else 1.0
-        if "factors" in method.needs:
-            for embedding in ("gradient", "features"):
-                yield Contender(f"{name}, {embedding}", embedding, {"method": name}, again=again, most=most)
-        else:
-            yield Contender(name, "features", {"method": name}, again=again, most=most)
+        if "factors" not in method.needs and name != "random":
+            yield Contender(name, "features", {"method": name}, again=not method.nested)
 
 
-CONTENDERS: dict[str, Contender] = {contender.name: contender for contender in _all()}
+CONTENDERS: dict[str, Contender] = {contender.name: contender for contender in (*_others(), *_ours())}

@@ -60,6 +60,13 @@ def _merit(points: list[Summary]) -> float:
     return sum(s.over_random for s in points) / max(1, len(points))
 
 
+def _ink(gained: float, sure: bool) -> str:
+    """Readable on the cell's colour."""
+    if abs(gained) > 5:
+        return "white"
+    return "black" if sure else "grey"
+
+
 def _heat(figure: Figure, axes, names: list[str], lines: dict[str, list[Summary]], ticks: list[float]) -> None:
     """Points of per cent over random choice, as a table in colours."""
     cells = {(s.contender, 100 * s.keep): s for points in lines.values() for s in points}
@@ -75,6 +82,6 @@ def _heat(figure: Figure, axes, names: list[str], lines: dict[str, list[Summary]
                 sure = abs(summary.over_random) > 2 * summary.error
                 axes.text(
                     j, i, f"{summary.over_random:+.1f}", ha="center", va="center", fontsize=7,
-                    color="black" if sure else "grey", weight="bold" if sure else "normal",
+                    color=_ink(summary.over_random, sure), weight="bold" if sure else "normal",
                 )  # fmt: skip
     figure.colorbar(picture, ax=axes, shrink=0.5)

@@ -41,10 +41,10 @@ SPECS: dict[str, PoolSpec] = {
     spec.name: spec
     for spec in (
         PoolSpec("clothing128", "clothing128", 2_700),
-        PoolSpec("cifar10-resnet20", "cifar10-resnet20", 10_000),
-        PoolSpec("cifar10-lite0", "cifar10-lite0", 5_000),
+        PoolSpec("cifar10-resnet20", "cifar10-resnet20", 5_000),
+        PoolSpec("cifar10-lite0", "cifar10-lite0", 2_500),
         PoolSpec("cifar10-lite0-longtail", "cifar10-lite0", 2_500, imbalance=20.0),
-        PoolSpec("mnist5k-pixels", "mnist5k-pixels", 2_500),
+        PoolSpec("mnist5k-pixels", "mnist5k-pixels", 2_000),
     )
 }
 

@@ -71,7 +71,7 @@ def _clothing(data: Path, cache: Path, listen: Progress) -> FrozenSet:
     found = {
         part: _embedded(
             cache / f"clothing128-{part}",
-            lambda part=part: open_source(str(_there(data / f"clothing128_{part}.parquet"))),
+            lambda part=part: open_source(str(_there(data / f"clothing128_{part}.parquet")), split=None),
             model,
             listen,
         )
