@@ -10,11 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dq_fast import ops
 from dq_fast.ops import checks
 from dq_fast.ops.embedding import Group
 from dq_fast.select.groups import Groups, label_array
 from dq_fast.select.partition import Partition, Settings
+from dq_fast.select.plan import plan_bins
+from dq_fast.select.ranking import rank_bins
+from dq_fast.select.rows import Factors
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -64,7 +66,7 @@ class Draft:
         np.add.at(self.changed[:, 1], lost[lost >= 0], 1)
         vanished = len(np.unique(before.of_row[gone][lost < 0]))
         self.touched = len(np.unique(np.concatenate([self.of_row[self.added], lost[lost >= 0]]))) + vanished
-        self.sums = None if before.sums is None else before.sums.regrouped(self.group_before)
+        self.sums = None if before.sums is None else before.sums.regrouped(self.group_before, before.settings.center)
 
     def _join(self, kept: Ints, labels: Any, m: int) -> None:
         """Groups of rows that stay and of those that come."""
@@ -136,35 +138,15 @@ class Draft:
         return made
 
 
-def rank_by_op(settings: Settings) -> Rank:
-    """Ranks groups by `dq_fast.ops.graph_cut_bins`."""
+def rank_as(settings: Settings) -> Rank:
+    """Ranks groups as `SampleQuantizer` does with method "auto"."""
 
-    def rank(factors: tuple[Tensor, ...], groups: Groups) -> tuple[Ints, Ints, Floats]:
-        order = torch.from_numpy(groups.order)
-        n = len(groups.order)
-        if settings.similarity == "dot":
-            return _rank_dot(factors, groups, settings)
-        found = ops.graph_cut_bins(
-            tuple(f[order] for f in factors), settings.n_bins, offsets=torch.from_numpy(groups.offsets),
-            lam=settings.lam, shifted=settings.shifted, center=settings.center,
-        )  # fmt: skip
-        ranking, bins, gains = (x.numpy() for x in found)
-        bin_of, by_row = np.empty(n, np.int64), np.empty(n)
-        bin_of[groups.order], by_row[groups.order] = bins, gains
-        return groups.order[ranking], bin_of, by_row
+    def rank(tensors: tuple[Tensor, ...], groups: Groups) -> tuple[Ints, Ints, Floats]:
+        s, factors = settings, Factors(tensors)
+        plan = plan_bins(factors, groups, s.n_bins, similarity=s.similarity, center=s.center, shifted=s.shifted)
+        found = rank_bins(
+            factors, groups, s.n_bins, plan, lam=s.lam, shifted=s.shifted, center=s.center, similarity=s.similarity
+        )
+        return found.ranking, found.bin_of, found.gains
 
     return rank
-
-
-def _rank_dot(factors: tuple[Tensor, ...], groups: Groups, settings: Settings) -> tuple[Ints, Ints, Floats]:
-    n = len(groups.order)
-    ranking, bin_of, gains = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
-    for g in range(len(groups)):
-        rows = groups.rows(g)
-        part = [f[torch.from_numpy(rows)].double() for f in factors]
-        s = torch.stack([x @ x.T for x in part]).prod(0)
-        found = ops.graph_cut_bins(None, settings.n_bins, similarity=s, lam=settings.lam)
-        picked, bins, gained = (x.numpy() for x in found)
-        ranking[groups.offsets[g] : groups.offsets[g + 1]] = rows[picked]
-        bin_of[rows], gains[rows] = bins, gained
-    return ranking, bin_of, gains

@@ -21,7 +21,7 @@ from dq_fast.errors import InputError
 from dq_fast.ops import checks
 from dq_fast.progress import Progress, silent
 from dq_fast.select.append import place
-from dq_fast.select.draft import Draft, Rank, rank_by_op
+from dq_fast.select.draft import Draft, Rank, rank_as
 from dq_fast.select.kept_rows import Rows, sums_shape
 from dq_fast.select.partition import Partition, id_array, same_kind
 from dq_fast.select.rows import as_factors
@@ -122,7 +122,7 @@ def add(
             "embedding", f"as wide as the rows before, {expected[0]} x {expected[1]}", f"{got[0]} x {got[1]}"
         )
     draft = Draft(partition, np.zeros(0, np.int64), new_ids, labels)
-    return _Work(draft, factors, old, rank or rank_by_op(partition.settings), progress).run(mode == "refit")
+    return _Work(draft, factors, old, rank or rank_as(partition.settings), progress).run(mode == "refit")
 
 
 def remove(
@@ -158,7 +158,7 @@ def remove(
         raise checks.bad("ids or rows", "given, one of them", "both" if ids is not None else "neither")
     gone = partition.rows_of(ids) if rows is None else _row_numbers(rows, len(partition))
     draft = Draft(partition, gone, partition.ids[:0], None)
-    work = _Work(draft, None, old, rank or rank_by_op(partition.settings), progress)
+    work = _Work(draft, None, old, rank or rank_as(partition.settings), progress)
     if mode == "keep" and partition.sums is not None and len(gone):
         work.forget(gone, _removed_factors(partition, gone, embedding, old))
     return work.run(mode == "refit")
@@ -174,7 +174,7 @@ def refit(partition: Partition, old: Any, *, rank: Rank | None = None, progress:
         progress: as in `add`.
     """
     draft = Draft(partition, np.zeros(0, np.int64), partition.ids[:0], None)
-    return _Work(draft, None, old, rank or rank_by_op(partition.settings), progress).run(True)
+    return _Work(draft, None, old, rank or rank_as(partition.settings), progress).run(True)
 
 
 def _new_ids(partition: Partition, ids: Any, m: int) -> NDArray[Any]:

@@ -159,10 +159,10 @@ class Sums:
         moved = np.sqrt(((self.total[there] / sizes[there, None, None] - self.mean[there]) ** 2).sum((1, 2)))
         return float(np.max(moved / np.maximum(self.spread[there], CENTRE_FLOOR), initial=0.0))
 
-    def regrouped(self, origin: Ints) -> Sums:
+    def regrouped(self, origin: Ints, center: bool) -> Sums:
         """A copy with the groups in another order: the old number of every new group, -1 for one without rows."""
         old = np.flatnonzero(origin >= 0)
-        made = Sums.empty((len(origin), *self.of_bin.shape[1:]), self.center)
+        made = Sums.empty((len(origin), *self.of_bin.shape[1:]), center)
         for name in ("of_bin", "largest", *(("b0", "h0", "mean", "total", "spread") if self.center else ())):
             getattr(made, name)[old] = getattr(self, name)[origin[old]]
         return made
