@@ -42,6 +42,15 @@ def test_data_sets_do_not_mix(tmp_path):
     assert list(only.samples) == [0.25]
 
 
+def test_only_official_names_count(tmp_path):
+    write_official(tmp_path, "S", parts(20, 2), samples={0.1: [3]})
+    for name in ("S_0.10", "S_exp02", "S_exp2_old", "S_0.1.2", "S_mean"):
+        np.save(tmp_path / f"select_indices_{name}.npy", np.array([5]))
+    back = read_official(tmp_path, "S")
+    assert len(back.bins) == 2
+    assert {f: rows.tolist() for f, rows in back.samples.items()} == {0.1: [3]}
+
+
 def test_bins_numbered_from_one_are_read(tmp_path):
     for k, rows in enumerate(parts(20, 10)):
         np.save(tmp_path / f"select_indices_S_exp{k + 1}.npy", rows)

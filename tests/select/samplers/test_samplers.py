@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dq_fast.errors import InputError
 from dq_fast.select import draw
 from dq_fast.select.samplers import SAMPLERS, adq_rates, class_difficulty, difficulty_rates, early_weights
+from dq_fast.select.samplers.shares import weighted_shares
 
 NESTED = [name for name, sampler in SAMPLERS.items() if sampler.nested]
 
@@ -323,3 +324,19 @@ def test_no_rows_and_one_row(sampler):
     one = partition(1, 3, 2, 0)
     assert draw(keep=1.0, sampler=sampler, **one).tolist() == [0]
     assert draw(keep=0.2, sampler=sampler, **one).tolist() == []
+
+
+@pytest.mark.parametrize("seed", [384, 478])  # rounding bins before classes leaves a class more than one off here
+def test_class_weights_leave_classes_within_one_of_their_share(seed):
+    rng = np.random.default_rng(seed)
+    classes, n_bins = int(rng.integers(1, 40)), int(rng.integers(1, 12))
+    sizes = rng.integers(0, int(rng.choice([2, 4, 9])), (n_bins, classes))
+    total = int(rng.integers(0, sizes.sum() + 1))
+    of_bin, of_class = np.exp(rng.normal(size=n_bins)), np.exp(rng.normal(size=classes))
+    share = weighted_shares(sizes, sizes, of_bin, of_class, np.zeros(classes, int), total).sum(0)
+    cell = np.repeat(np.arange(sizes.size), sizes.reshape(-1))
+    weights = {"bin_weights": of_bin, "class_weights": dict(enumerate(of_class))}
+    weights["class_weights"] = {c: w for c, w in weights["class_weights"].items() if sizes[:, c].any()}
+    rows = draw(cell // classes, cell % classes, total / sizes.sum(), n_bins=n_bins, **weights)
+    assert len(rows) == total
+    assert np.abs(np.bincount(cell[rows] % classes, minlength=classes) - share).max() < 1

@@ -1,5 +1,0 @@
-"""Moved to `dq_fast.select.samplers`."""
-
-from dq_fast.select.samplers import draw, quotas
-
-__all__ = ["draw", "quotas"]
