@@ -13,6 +13,9 @@ _SOURCE_HELP = (
 )
 
 
+SAMPLERS = ("uniform", "first", "gain", "early", "adq", "difficulty")  # of dq_fast.select, which is slow to import
+
+
 def size(text: str) -> tuple[int, int]:
     """An argparse type: "224" or "224x192" (height x width)."""
     parts = text.lower().split("x")
@@ -79,12 +82,45 @@ def add_model(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--std", type=channels, metavar="S", help="normalisation, in [0, 1] (default: the model's own)")
 
 
-def add_bins(verb: argparse.ArgumentParser) -> None:
-    """How samples are split into bins."""
+def add_preset(verb: argparse.ArgumentParser) -> None:
+    """A preset; it changes defaults of the options, see `dq_fast.cli.main`."""
+    verb.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="parameters by name (docs/SELECT.md), paper is the default; options go before them",
+    )
+    verb.set_defaults(verb_parser=verb)
+
+
+def add_bins(verb: argparse.ArgumentParser, *, images: bool = True) -> None:
+    """How samples are split into bins, or ranked."""
     group = verb.add_argument_group("bins")
     group.add_argument("--bins", dest="n_bins", type=positive, default=10, metavar="N", help="number of bins")
     group.add_argument(
-        "--global", dest="by_class", action="store_false", help="bins over the whole set, not within classes"
+        "--method",
+        default="dq",
+        metavar="NAME",
+        help="dq (this paper's bins), or another selection method: random, graph-cut, facility-location, k-center, "
+        "herding, craig, grad-match, least-confidence, entropy, margin, grand, el2n, forgetting, cal, deepfool, "
+        "contextual-diversity, glister; they rank samples, and sample takes the first",
+    )
+    group.add_argument(
+        "--algorithm",
+        default="auto",
+        choices=("auto", "naive", "gram", "lazy"),
+        help="that computes this paper's bins; all give the same, auto is fastest",
+    )
+    group.add_argument(
+        "--global", dest="by_class", action="store_false", help="choose over the whole set, not within classes"
+    )
+    group.add_argument(
+        "--group-by",
+        metavar="COLUMN",
+        help="choose within equal values of this column instead of classes: FILE (npy, npz:KEY, parquet:COLUMN, "
+        "csv:COLUMN, txt), or the name of a column beside the embeddings",
+    )
+    group.add_argument(
+        "--kmeans", type=positive, metavar="K", help="choose within K clusters of the features (extra sklearn)"
     )
     group.add_argument(
         "--lam", type=float, default=1.0, metavar="L", help="λ, weight of the gain's representation term"
@@ -92,28 +128,132 @@ def add_bins(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--plain-cosine", dest="shifted", action="store_false", help="similarity cos instead of ½ + ½ cos"
     )
+    group.add_argument(
+        "--similarity", default="cosine", choices=("cosine", "dot"), help="dot: raw dot products of the rows"
+    )
     group.add_argument("--center", action="store_true", help="compare what tells samples from the mean of their class")
     group.add_argument(
-        "--method",
-        default="auto",
-        choices=("auto", "naive", "gram", "lazy"),
-        help="all give the same bins; auto is fastest",
+        "--max-keep",
+        type=fraction,
+        metavar="F",
+        help="other methods: rank this fraction of each group only (default: all; compress: what --keep needs)",
     )
     group.add_argument(
-        "--embedding", default="gradient", choices=("gradient", "features"), help="what similarities are taken between"
+        "--set",
+        dest="options",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of another method, e.g. --set normalised=false; may be repeated",
     )
     group.add_argument(
-        "--loss",
-        default="ce",
-        choices=("ce", "double_softmax"),
-        help="of the gradients; the official code ran double_softmax",
+        "--compat",
+        choices=("official",),
+        help="official: the published code's bins and draws, rounding and seeding too",
     )
+    group.add_argument(
+        "--certify", type=natural, default=0, metavar="K", help="look at K random picks again, exhaustively"
+    )
+    group.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        help="that may be taken beyond the input, e.g. 2GiB (default: half of what is free)",
+    )
+    group.add_argument("--dry-run", action="store_true", help="print the plan and do nothing")
+    if images:
+        group.add_argument(
+            "--embedding",
+            default="gradient",
+            choices=("gradient", "features"),
+            help="what similarities are taken between",
+        )
+        group.add_argument(
+            "--loss",
+            default="ce",
+            choices=("ce", "double_softmax"),
+            help="of the gradients; the official code ran double_softmax",
+        )
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """An argparse type: NAME=VALUE, the value a number, true, false, or text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, got {text!r}")
+    if value.lower() in ("true", "false"):
+        return name, value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    return name, value
+
+
+def weights(text: str) -> tuple[float, ...]:
+    """An argparse type: numbers >= 0 separated by commas."""
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        found = (-1.0,)
+    if min(found) < 0:
+        raise argparse.ArgumentTypeError(f"must be numbers of at least 0 separated by commas, got {text!r}")
+    return found
+
+
+def class_weights(text: str) -> dict[str, float]:
+    """An argparse type: CLASS=NUMBER pairs separated by commas."""
+    found = {}
+    for part in text.split(","):
+        name, _, value = part.rpartition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            found[""] = -1.0
+    if "" in found or min(found.values()) < 0:
+        raise argparse.ArgumentTypeError(f"must be CLASS=NUMBER pairs separated by commas, got {text!r}")
+    return found
+
+
+def real(text: str) -> float:
+    """An argparse type: a finite number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got {text!r}")
+    return value
 
 
 def add_sample(verb: argparse.ArgumentParser) -> None:
-    """How many samples are drawn."""
+    """How many samples are drawn, and which."""
     group = verb.add_argument_group("samples")
     group.add_argument("--keep", type=fraction, default=0.6, metavar="F", help="fraction of the samples to keep")
+    group.add_argument(
+        "--sampler",
+        choices=SAMPLERS,
+        help="uniform: at random from every bin; first: the first picks; gain: larger gains likelier; early: early "
+        "bins more at small keeps; adq: bins by importance; difficulty: classes by how hard they are (default uniform; "
+        "first for other methods than dq)",
+    )
+    group.add_argument(
+        "--nested", action="store_true", help="a smaller keep is a subset of a larger one, for the same seed"
+    )
+    group.add_argument("--floor", type=natural, default=0, metavar="N", help="at least N of every class")
+    group.add_argument("--bin-weights", type=weights, metavar="W,W,…", help="relative rates of the bins")
+    group.add_argument(
+        "--class-weights", type=class_weights, metavar="C=W,…", help="relative rates of classes, e.g. cat=2"
+    )
+    group.add_argument(
+        "--temperature", type=real, default=1.0, metavar="T", help="of sampler gain: 0.1 greedy, 10 uniform"
+    )
+    group.add_argument(
+        "--early", type=real, default=1.0, metavar="E", help="of sampler early: how strongly, 0 is uniform"
+    )
+    group.add_argument("--alpha", type=real, default=0.5, metavar="A", help="of sampler adq: importance against size")
+    group.add_argument("--strength", type=real, default=1.0, metavar="S", help="of sampler difficulty, 0 to 1")
 
 
 def add_pack(verb: argparse.ArgumentParser) -> None:
@@ -157,4 +297,9 @@ def given(parsed: argparse.Namespace) -> dict[str, Any]:
     """The parsed options as flat names for `Options.of`, leaving out what belongs to the command line alone."""
     from dq_fast.pipeline import option_names
 
-    return {name: value for name, value in vars(parsed).items() if name in option_names()}
+    found = {name: value for name, value in vars(parsed).items() if name in option_names()}
+    if "options" in found:
+        found["options"] = dict(found["options"])
+    if found.get("method") == "dq":
+        found["method"] = "auto"  # one name in records, so that either way of writing it is the same
+    return found

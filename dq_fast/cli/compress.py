@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -16,8 +16,12 @@ from dq_fast.cli.console import (
     human_seconds,
     positive,
     progress_bars,
+    show_plan,
     table,
 )
+
+if TYPE_CHECKING:
+    from dq_fast.pipeline import Options
 
 _DESCRIPTION = """\
 Compresses a data set of images: trains or loads a classifier, splits the samples into bins of diverse samples, draws
@@ -26,6 +30,7 @@ from every bin, scores the patches of the drawn images, and writes the informati
   dq-fast compress photos/ photos.dq --holdout 0.2 --train
   dq-fast compress cifar-10-batches-py cifar.dq --model resnet20_cifar --weights resnet20.th --keep 0.3
   dq-fast compress photos.parquet photos.dq --model efficientnet_lite0 --pretrained --keep 0.6 --drop 0.2
+  dq-fast compress photos/ photos.dq --method graph-cut --center --embedding features --keep 10% --dry-run
 
 OUT appears when everything is done. What the stages found out is kept in OUT.work (it may be deleted); an interrupted
 run is continued at its last finished stage by the same command with --resume, and ends with the same bytes.
@@ -42,6 +47,7 @@ def register(verbs: Any) -> None:
     )
     arguments.add_source(verb)
     verb.add_argument("out", metavar="OUT", help="folder of the store; must not exist yet")
+    arguments.add_preset(verb)
     arguments.add_sample(verb)
     arguments.add_bins(verb)
     arguments.add_model(verb)
@@ -68,6 +74,9 @@ def run(parsed: argparse.Namespace) -> None:
     from dq_fast.pipeline import Options, compare_training, compress_run, find_test_source
 
     options = Options.of(**arguments.given(parsed))
+    if parsed.dry_run:
+        _dry_run(parsed, options)
+        return
     # Before hours of work, not after: is there something to test on?
     test = find_test_source(parsed.source, options.source, parsed.test) if parsed.train else None
     with progress_bars(parsed.quiet) as progress:
@@ -80,6 +89,9 @@ def run(parsed: argparse.Namespace) -> None:
             device=parsed.device,
             batch_size=parsed.batch_size,
             workers=parsed.workers,
+            max_memory=parsed.max_memory,
+            certify=parsed.certify,
+            on_plan=show_plan(parsed),
             progress=progress,
         )
         comparison = None
@@ -129,6 +141,8 @@ def run(parsed: argparse.Namespace) -> None:
                     human_seconds(row["seconds"]),
                 )
             console.print(trained)
+        if done.certificate is not None:
+            console.print(str(done.certificate), highlight=False, markup=False)
         for bad in result["bad"][:5]:
             console.print(f"skipped {bad['id']}: {bad['reason']}", highlight=False, markup=False)
         if len(result["bad"]) > 5:
@@ -140,3 +154,20 @@ def run(parsed: argparse.Namespace) -> None:
         )
 
     emit(parsed, result, show)
+
+
+def _dry_run(parsed: argparse.Namespace, options: Options) -> None:
+    """The plan, and nothing else."""
+    from dq_fast.pipeline import plan_compress
+
+    facts, plan = plan_compress(parsed.source, parsed.out, options, work=parsed.work, max_memory=parsed.max_memory)
+
+    def show(console: Console) -> None:
+        console.print(
+            f"{parsed.source}: {facts['images']:,} images in {facts['classes']} classes, {facts['kept']:,} to keep\n"
+            f"plan of the bins: {plan}",
+            highlight=False,
+            markup=False,
+        )
+
+    emit(parsed, {**facts, "plan": plan.as_dict()}, show)

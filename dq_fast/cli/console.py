@@ -110,6 +110,37 @@ def emit(parsed: argparse.Namespace, result: dict[str, Any], show: Callable[[Con
         show(console if console.is_terminal else Console(width=120))
 
 
+def print_result(parsed: argparse.Namespace, title: str, result: dict[str, Any], *notes: object) -> None:
+    """A result as a table of its numbers and texts, and notes (certificates, say) below; all of it with --json."""
+
+    def show(console: Console) -> None:
+        made = table(title, "what", "value")
+        for name, value in result.items():
+            if value is None or isinstance(value, (dict, list)):
+                continue
+            shown = (
+                f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+            )
+            made.add_row(name.replace("_", " "), human_bytes(value) if name.endswith("bytes") else shown)
+        console.print(made)
+        for note in notes:
+            if note is not None:
+                console.print(str(note), highlight=False, markup=False)
+
+    emit(parsed, result, show)
+
+
+def show_plan(parsed: argparse.Namespace) -> Callable[[object], None]:
+    """What prints a plan on the error stream before the work starts; nothing with --quiet."""
+
+    def show(plan: object) -> None:
+        if not parsed.quiet:
+            sys.stderr.write(f"plan: {plan}\n")
+            sys.stderr.flush()
+
+    return show
+
+
 def table(title: str, *columns: str) -> Table:
     """An empty table in the project's one look: first column left, numbers right."""
     made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import dq_fast
-from dq_fast.cli import bench, compress, doctor, inspect, restore, stages, train
+from dq_fast.cli import bench, choose, compress, doctor, inspect, restore, stages, train
 from dq_fast.cli.console import HelpFormatter
 from dq_fast.errors import InputError
 
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"dq_fast {dq_fast.__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for module in (compress, stages, restore, train, inspect, bench, doctor):
+    for module in (compress, stages, choose, restore, train, inspect, bench, doctor):
         module.register(verbs)
     return top
 
@@ -49,8 +49,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0 done, 1 a check failed, 2 a mistake of the user's, 130 interrupted."""
     logging.basicConfig(level=logging.WARNING, format="dq-fast: %(message)s")
-    parsed = parser().parse_args(arguments)
     try:
+        parsed = _parse(arguments)
         return int(parsed.run(parsed) or 0)
     except InputError as error:
         return _fail(str(error))
@@ -62,6 +62,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # disk full, no permission, …: one line, not a traceback
         return _fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line; a preset changes the defaults of the verb's options; what is given goes before it."""
+    whole = parser()
+    parsed = whole.parse_args(arguments)
+    if getattr(parsed, "preset", None) is not None:
+        from dq_fast.select.presets import preset
+
+        # The verb's parser is the one of `whole`: parsing again takes its new defaults.
+        parsed.verb_parser.set_defaults(**preset(parsed.preset))
+        parsed = whole.parse_args(arguments)
+        parsed.preset = None
+    return parsed
 
 
 def _fail(message: str) -> int:

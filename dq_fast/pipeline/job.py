@@ -6,20 +6,27 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dq_fast.data import Source
 from dq_fast.errors import InputError
 from dq_fast.pipeline import stages
-from dq_fast.pipeline.options import Options
+from dq_fast.pipeline.choose import OnPlan, at_depth, bins_stage, plan_bins_stage, plan_unread, sample_stage
+from dq_fast.pipeline.columns import read_column
+from dq_fast.pipeline.options import BinOptions, Options
 from dq_fast.pipeline.pack import pack_stage
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.pipeline.summary import store_summary
 from dq_fast.progress import Progress, silent
 from dq_fast.restore import Store
 from dq_fast.restore import open as open_store
+from dq_fast.select.certificate import Certificate
+from dq_fast.select.fits import MethodPlan
+from dq_fast.select.memory import parse_bytes
+from dq_fast.select.parameters import check_parameters
+from dq_fast.select.plan import Plan
 
 
 @dataclass
@@ -33,6 +40,7 @@ class CompressResult:
         seconds: time per stage; a stage that an earlier run had finished took next to none.
         reused: stages taken over from an earlier run.
         bad: unreadable images, each with id and reason.
+        certificate: of the bins, where one was asked for.
     """
 
     source: Source
@@ -41,6 +49,7 @@ class CompressResult:
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
     bad: list[dict[str, str]] = field(default_factory=list)
+    certificate: Certificate | None = None
 
     def summary(self) -> dict[str, Any]:
         """The store's facts (see `store_summary`) with the run's own, JSON-able."""
@@ -50,6 +59,7 @@ class CompressResult:
             "seconds": self.seconds,
             "reused": self.reused,
             "bad": self.bad,
+            **({} if self.certificate is None else {"certificate": self.certificate.as_dict()}),
         }
 
 
@@ -82,6 +92,8 @@ def compress(
     device: str = "auto",
     batch_size: int = 128,
     workers: int | None = None,
+    max_memory: int | str | None = None,
+    certify: int = 0,
     progress: Progress = silent,
     **more: Any,
 ) -> Store:
@@ -99,9 +111,11 @@ def compress(
         device: "cpu", "cuda", "cuda:1", …; "auto" takes a GPU where there is one.
         batch_size: images per forward pass.
         workers: threads that decode images; None is one a core.
+        max_memory: bytes, or text like "2GiB", that the bins may take beyond the embedding; None: what is free.
+        certify: how many picks of the bins to look at again exhaustively.
         progress: called as ``progress(stage, done, total)``.
-        **more: any field of `dq_fast.pipeline.Options`' parts, e.g. ``model=``, ``weights=``, ``by_class=False``,
-            ``codec=``.
+        **more: any field of `dq_fast.pipeline.Options`' parts, e.g. ``model=``, ``weights=``, ``method="herding"``,
+            ``by_class=False``, ``codec=``; or ``preset=``, by a name of `dq_fast.select.PRESETS`.
 
     Returns:
         The store: ``len(store)``, ``store[i] -> (image, label)``, ``store.ids``.
@@ -109,7 +123,10 @@ def compress(
     Raises:
         InputError: a parameter is out of range, the source cannot be read, too many images are bad, or `out` exists.
     """
-    options = Options.of(keep=keep, n_bins=n_bins, drop=drop, **more)
+    if more.get("preset") is not None and n_bins == BinOptions.n_bins:
+        options = Options.of(keep=keep, drop=drop, **more)  # the preset's number of bins, if it has one
+    else:
+        options = Options.of(keep=keep, n_bins=n_bins, drop=drop, **more)
     return compress_run(
         source,
         out,
@@ -119,6 +136,8 @@ def compress(
         device=device,
         batch_size=batch_size,
         workers=workers,
+        max_memory=max_memory,
+        certify=certify,
         progress=progress,
     ).store
 
@@ -133,9 +152,16 @@ def compress_run(
     device: str = "auto",
     batch_size: int = 128,
     workers: int | None = None,
+    max_memory: int | str | None = None,
+    certify: int = 0,
+    on_plan: OnPlan | None = None,
     progress: Progress = silent,
 ) -> CompressResult:
-    """`compress`, with what it did and how long each stage took."""
+    """`compress`, with what it did and how long each stage took; `on_plan` is called with the plan of the bins."""
+    parse_bytes(max_memory)
+    check_parameters(**{**at_depth(options.bins, options.sample.keep).quantizer().get_params(), "certify": certify})
+    if options.bins.group_by is not None:
+        read_column(options.bins.group_by, "group_by")  # before hours of work, not after
     out = Path(out)
     work = Path(work) if work is not None else out.with_name(out.name + ".work")
     if out.exists() and not resume:
@@ -179,9 +205,18 @@ def compress_run(
             progress=progress,
         )
     with timer.stage("bins"):
-        quantizer = stages.bins_stage(run, embedding, options.bins, device=device, progress=progress)
+        quantizer = bins_stage(
+            run,
+            embedding,
+            at_depth(options.bins, options.sample.keep),
+            device=device,
+            max_memory=max_memory,
+            certify=certify,
+            on_plan=on_plan,
+            progress=progress,
+        )
     with timer.stage("sample"):
-        rows = stages.sample_stage(run, quantizer, embedding, options.sample)
+        rows = sample_stage(run, quantizer, embedding, options.sample)
     with timer.stage("pack"):
         pack_stage(
             run,
@@ -196,4 +231,33 @@ def compress_run(
             workers=workers,
             progress=progress,
         )
-    return CompressResult(images, open_store(out), run, timer.seconds, timer.reused, embedding.bad)
+    return CompressResult(
+        images, open_store(out), run, timer.seconds, timer.reused, embedding.bad, quantizer.certificate_
+    )
+
+
+def plan_compress(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: Options,
+    *,
+    work: str | os.PathLike[str] | None = None,
+    max_memory: int | str | None = None,
+) -> tuple[dict[str, Any], Plan | MethodPlan]:
+    """What `compress_run` would do: facts of the source and the plan of the bins; nothing is written or trained.
+
+    The plan is from the number of images and the widths alone, without looking at rows, unless the work folder holds
+    the embedding of an earlier run.
+    """
+    options = replace(options, bins=at_depth(options.bins, options.sample.keep))
+    folder = Path(work) if work is not None else Path(out).with_name(Path(out).name + ".work")
+    images = stages.open_part(str(source), options.source)
+    facts: dict[str, Any] = {
+        "images": len(images),
+        "classes": len(images.class_names),
+        "kept": round(options.sample.keep * len(images)),
+    }
+    if (folder / "embed" / "record.json").is_file():
+        run = RunFolder(folder, create=False)
+        return facts, plan_bins_stage(run, stages.load_embedding(run), options.bins, max_memory=max_memory)
+    return facts, plan_unread(images.labels, stages.feature_width(images, options.model), options.bins, max_memory)

@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from dq_fast.errors import InputError
+from dq_fast.select import SAMPLERS, SampleQuantizer
+from dq_fast.select.parameters import ALGORITHMS, check_parameters
+from dq_fast.select.presets import preset as preset_named
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,16 @@ class BinOptions:
     """How samples are split into bins; see `dq_fast.SampleQuantizer`.
 
     Attributes:
-        n_bins, lam, shifted, center, method: as there.
+        n_bins, lam, shifted, center, method, similarity, compat: as there.
+        max_keep: as there; None ranks everything, or as deep as `compress` keeps.
+        options: of other methods than this paper's, as there.
         by_class: bins within every class (default) or over the whole set.
+        group_by: a file with one value a row, to choose within equal ones instead of classes.
+        kmeans: a number of clusters, to choose within these instead of classes.
         embedding: "gradient" (of the loss with respect to the last layer, as in the paper) or "features".
         loss: "ce", or "double_softmax" as the official code ran.
+        incremental: keep what adding rows needs (`dq-fast bins --add`).
+        seed: of methods that draw, and of k-means.
     """
 
     n_bins: int = 10
@@ -68,17 +77,78 @@ class BinOptions:
     shifted: bool = True
     center: bool = False
     method: str = "auto"
+    similarity: str = "cosine"
+    compat: str | None = None
+    max_keep: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
     by_class: bool = True
+    group_by: str | None = None
+    kmeans: int | None = None
     embedding: str = "gradient"
     loss: str = "ce"
+    incremental: bool = False
+    seed: int = 0
+
+    @property
+    def ours(self) -> bool:
+        """Whether this is the paper's own method."""
+        return self.method in ALGORITHMS
+
+    def quantizer(self, **more: Any) -> SampleQuantizer:
+        """The quantizer with these parameters."""
+        names = ("n_bins", "lam", "shifted", "center", "method", "similarity", "compat", "incremental", "seed")
+        return SampleQuantizer(
+            **{name: getattr(self, name) for name in names},
+            max_keep=1.0 if self.max_keep is None else self.max_keep,
+            options=self.options or None,
+            **more,
+        )
+
+    def check(self) -> None:
+        """Refuse values out of range, or that do not go together."""
+        check_parameters(**self.quantizer().get_params())
+        _choice("embedding", self.embedding, ("gradient", "features"))
+        _choice("loss", self.loss, ("ce", "double_softmax"))
+        if self.kmeans is not None:
+            _whole("kmeans", self.kmeans, 1)
+        given = [name for name, value in (("group_by", self.group_by), ("kmeans", self.kmeans)) if value is not None]
+        if not self.by_class:
+            given.append("by_class=False")
+        if len(given) > 1:
+            raise InputError(f"groups must be made in one way, got {' and '.join(given)}")
 
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """Which samples are drawn from the bins: the fraction to keep, and the draw's seed."""
+    """Which samples are drawn from the bins; see `dq_fast.select.draw`.
+
+    Attributes:
+        keep: fraction of the samples.
+        sampler: None is "uniform" for bins, and "first" for other methods' rankings.
+        nested, floor, bin_weights, class_weights, temperature, early, alpha, strength: as there.
+        seed: of the draw.
+    """
 
     keep: float = 0.6
+    sampler: str | None = None
+    nested: bool = False
+    floor: int = 0
+    bin_weights: tuple[float, ...] | None = None
+    class_weights: dict[str, float] | None = None
+    temperature: float = 1.0
+    early: float = 1.0
+    alpha: float = 0.5
+    strength: float = 1.0
     seed: int = 0
+
+    def draw_arguments(self) -> dict[str, Any]:
+        """What differs from the defaults, for `SampleQuantizer.sample`, without `keep` and `seed`."""
+        left_out = ("keep", "seed")
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in left_out and getattr(self, f.name) != f.default
+        }
 
 
 @dataclass(frozen=True)
@@ -116,8 +186,17 @@ class Options:
     pack: PackOptions = field(default_factory=PackOptions)
 
     @classmethod
-    def of(cls, **values: Any) -> Options:
-        """Options from flat names (``keep=0.3, n_bins=5``); ``seed`` goes to every stage; unknown ones are errors."""
+    def of(cls, *, preset: str | None = None, algorithm: str | None = None, **values: Any) -> Options:
+        """Options from flat names (``keep=0.3, n_bins=5``); ``seed`` goes to every stage; unknown ones are errors.
+
+        `preset` gives what `values` do not; `algorithm` is the one that computes this paper's bins.
+        """
+        if preset is not None:
+            values = {**preset_named(preset), **values}
+        if algorithm not in (None, "auto"):
+            if values.get("method", "auto") not in ("auto", "dq"):
+                raise InputError(f"algorithm must go with method 'dq', got {algorithm!r} and {values['method']!r}")
+            values["method"] = algorithm
         parts: dict[str, Any] = {}
         known: set[str] = set()
         for part in fields(cls):
@@ -127,7 +206,8 @@ class Options:
             parts[part.name] = kind(**{name: values[name] for name in names if name in values})  # type: ignore[operator]
         unknown = sorted(set(values) - known)
         if unknown:
-            raise InputError(f"compress has no parameter {unknown[0]!r}; it takes {', '.join(sorted(known))}")
+            takes = ", ".join(sorted(known | {"preset", "algorithm"}))
+            raise InputError(f"compress has no parameter {unknown[0]!r}; it takes {takes}")
         options = cls(**parts)
         options.check()
         return options
@@ -138,12 +218,10 @@ class Options:
         _fraction("drop", self.pack.drop, high_open=True)
         _fraction("holdout", self.source.holdout, high_open=True)
         _fraction("max_bad", self.source.max_bad)
-        _choice("embedding", self.bins.embedding, ("gradient", "features"))
-        _choice("loss", self.bins.loss, ("ce", "double_softmax"))
-        _choice("method", self.bins.method, ("auto", "naive", "gram", "lazy"))
+        self.bins.check()
+        _choice("sampler", self.sample.sampler, (None, *SAMPLERS))
         _choice("variant", self.pack.variant, ("paper", "torchcam", "grad-cam"))
         _choice("codec", self.pack.codec, (None, "png", "webp-lossless", "jpeg", "webp"))
-        _whole("n_bins", self.bins.n_bins, 1)
         if self.pack.patch is not None:
             _whole("patch", self.pack.patch, 1)
         if self.pack.quality is not None:
@@ -179,5 +257,6 @@ def _whole(name: str, value: Any, low: int, high: int | None = None) -> None:
 
 def option_names() -> set[str]:
     """The flat names that `Options.of` takes."""
+    more = {"preset", "algorithm"}
     parts = (SourceOptions, ModelOptions, BinOptions, SampleOptions, PackOptions)
-    return {f.name for part in parts for f in fields(part)}
+    return more | {f.name for part in parts for f in fields(part)}

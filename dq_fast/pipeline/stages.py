@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +15,10 @@ from torch import nn
 from dq_fast.data import SMALL_SIDE, Source, open_source, split_off
 from dq_fast.embed import Classifier, Embedding, embed, load_classifier, train_classifier
 from dq_fast.errors import BadImageError, InputError
-from dq_fast.files import atomic_write, read_json, sha256_file
-from dq_fast.pipeline.options import BinOptions, ModelOptions, SampleOptions, SourceOptions
+from dq_fast.files import atomic_write, sha256_file
+from dq_fast.pipeline.options import ModelOptions, SourceOptions
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.progress import Progress, silent
-from dq_fast.select import SampleQuantizer
 
 _log = logging.getLogger(__name__)
 
@@ -148,6 +146,15 @@ def model_stage(
     return classifier
 
 
+def feature_width(source: Source, options: ModelOptions) -> int:
+    """Numbers of a feature of the model that `model_stage` would take; no weights are read."""
+    typical = typical_size(source)
+    name = options.model or ("resnet20_cifar" if max(typical) <= SMALL_SIDE else "resnet18")
+    size = typical if options.input_size is None and name.endswith("_cifar") else options.input_size
+    classifier = load_classifier(name, num_classes=len(source.class_names), input_size=size)
+    return int(classifier.head.in_features)
+
+
 def _weights_digest(path: str) -> str:
     if not Path(path).is_file():
         raise InputError(f"weights must be a file (safetensors, or torch), got {path!r}, which is not there")
@@ -222,70 +229,3 @@ def load_embedding(run: RunFolder) -> Embedding:
     """What `embed_stage` left."""
     run.require("embed", f"dq-fast embed SOURCE {run.path}")
     return Embedding.load(run.folder("embed"))
-
-
-def bins_stage(
-    run: RunFolder,
-    embedding: Embedding,
-    options: BinOptions,
-    *,
-    device: str = "cpu",
-    progress: Progress = silent,
-) -> SampleQuantizer:
-    """Split the embedded samples into bins."""
-    parameters = asdict(options)
-    if run.is_current("bins", parameters):
-        return load_bins(run)
-    gradient = options.embedding == "gradient"
-    factors = embedding.factors(options.loss) if gradient else (torch.as_tensor(embedding.features),)
-    rows = tuple(f.to(device) for f in factors)
-    quantizer = SampleQuantizer(
-        n_bins=options.n_bins,
-        lam=options.lam,
-        shifted=options.shifted,
-        center=options.center,
-        method=options.method,
-    )
-    with run.writing("bins", parameters) as (folder, results):
-        quantizer.fit(rows, embedding.labels if options.by_class else None, progress=progress)
-        with atomic_write(folder / "bins.npz") as file:
-            np.savez(
-                file,
-                ranking=quantizer.ranking_,
-                bin_of=quantizer.bin_of_,
-                gains=quantizer.gains_,
-                groups=quantizer.groups_,
-                labels=embedding.labels,
-            )
-        results.update(bins=[len(b) for b in quantizer.bins_])
-    return quantizer
-
-
-def load_bins(run: RunFolder) -> SampleQuantizer:
-    """What `bins_stage` left, as a fitted quantizer."""
-    record = run.require("bins", f"dq-fast bins {run.path}")
-    given = {name: record["parameters"][name] for name in ("n_bins", "lam", "shifted", "center", "method")}
-    with np.load(run.folder("bins") / "bins.npz", allow_pickle=False) as found:
-        return SampleQuantizer(**given).restore(found["ranking"], found["bin_of"], found["gains"], found["groups"])
-
-
-def sample_stage(run: RunFolder, quantizer: SampleQuantizer, embedding: Embedding, options: SampleOptions) -> Ints:
-    """Draw from the bins; classes keep their shares also where the bins run over the whole set."""
-    parameters = asdict(options)
-    if run.is_current("sample", parameters):
-        return load_sample(run)
-    with run.writing("sample", parameters) as (folder, results):
-        rows = quantizer.sample(options.keep, seed=options.seed, labels=embedding.labels)
-        if not len(rows):
-            raise InputError(f"keep must be large enough to keep a sample of {len(embedding.ids)}, got {options.keep}")
-        ids = [embedding.ids[i] for i in rows]
-        with atomic_write(folder / "sample.json") as file:
-            file.write(json.dumps({"rows": rows.tolist(), "ids": ids}, ensure_ascii=False, indent=0).encode())
-        results.update(kept=len(rows))
-    return rows
-
-
-def load_sample(run: RunFolder) -> Ints:
-    """What `sample_stage` left: rows of the embedding, ascending."""
-    run.require("sample", f"dq-fast sample {run.path}")
-    return np.array(read_json(run.folder("sample") / "sample.json")["rows"], np.int64)

@@ -74,6 +74,8 @@ class Drawing:
             return self._official(keep, seed, strata, as_ids, sampler=sampler, nested=nested, **more)
         if not ours:
             self._check_depth(keep)
+            if sampler not in (None, "first"):
+                raise InputError(f"sampler must be 'first' for the ranking of method {self.method!r}, got {sampler!r}")
         how = sampler if sampler is not None else self.sampler if ours else "first"
         rows = draw(
             np.maximum(self.bin_of_, 0),

@@ -14,7 +14,7 @@ from dq_fast.errors import InputError
 # What none of them names keeps its default. The evidence behind each is in bench/accuracy.
 PRESETS: dict[str, dict[str, Any]] = {
     # Dataset Quantization as published (ICCV 2023): ten bins of gradient embeddings within classes, uniform draws.
-    "paper": {"n_bins": 10, "lam": 1.0, "shifted": True, "center": False, "method": "auto", "sampler": "uniform"},
+    "paper": {"n_bins": 10, "lam": 1.0, "shifted": True, "center": False, "method": "auto"},
 }
 
 

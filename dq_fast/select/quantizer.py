@@ -167,19 +167,21 @@ class SampleQuantizer(Drawing, Changing, Estimator):
             self.feature_names_in_ = given.columns
         return self
 
-    def plan(self, embedding: Any, labels: Any = None, *, groups: Any = None) -> Plan | MethodPlan:
+    def plan(self, embedding: Any, labels: Any = None, *, groups: Any = None, probe: bool = True) -> Plan | MethodPlan:
         """What `fit` will do with these arguments: algorithm, passes over the data, bytes, memory, time; print it.
+
+        `probe`: look at some rows, and time some work, where there is enough to do for that not to matter.
 
         Raises:
             InputError: as `fit`, as far as it can be told without the work; what does not fit `max_memory`.
         """
         check_parameters(**self.get_params())
-        return self._plan(self._given(embedding, labels, groups=groups))
+        return self._plan(self._given(embedding, labels, groups=groups), probe)
 
     def _given(self, embedding: Any, labels: Any, **more: Any) -> Given:
         return Given.of(embedding, labels, seed=int(self.seed), **more)
 
-    def _plan(self, given: Given) -> Plan | MethodPlan:
+    def _plan(self, given: Given, probe: bool = True) -> Plan | MethodPlan:
         if self.method not in ALGORITHMS:
             return plan_method(given, self.method, float(self.max_keep))
         return plan_bins(
@@ -191,6 +193,7 @@ class SampleQuantizer(Drawing, Changing, Estimator):
             center=bool(self.center),
             shifted=bool(self.shifted),
             max_memory=self.max_memory,
+            probe=probe,
         )
 
     def _fitted(self, given: Given, plan: Plan | MethodPlan | None, progress: Progress | None) -> Fit:
