@@ -17,11 +17,13 @@ Parameters are the last linear layer, as in the paper: with h = [1, features] an
 grad LL(e) is the outer product of h_e and y_e - p_e. theta need not be known: logits at theta_S are the given logits
 plus h * (theta_S - theta).
 
-O(rounds * (n + v) * D * C) time, O((n + v) * C) memory in float64.
+O(rounds * (n + v) * D * C) time; memory of the features in float64, up to 1 GiB (larger ones are converted a block at a
+time), and O((n + v) * C).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,36 +34,36 @@ from dq_fast.ops import checks
 from dq_fast.select.methods.base import Chosen, Counter, Evidence, Floats, Ints, Method
 from dq_fast.select.methods.scores import check_finite, class_numbers, given, in_blocks
 
+_HOLD_NUMBERS = 1 << 27
+"""Features with at most this many numbers are held in float64 (1 GiB) rather than converted in every round."""
+
 
 class _Samples:
     """Samples with features, logits and labels; sums go over them in blocks."""
 
-    def __init__(self, features: Tensor, logits: Tensor, labels: Tensor, name: str) -> None:
-        self.features, self.logits, self.labels, self._name = features, logits, labels, name
+    def __init__(self, features: Tensor, logits: Tensor, labels: Tensor, name: str = "") -> None:
+        check_finite(f"{name}features", features)
         check_finite(f"{name}logits", logits)
+        self.features = features.double() if features.numel() <= _HOLD_NUMBERS else features
+        self.logits, self.labels = logits, labels
 
-    def errors(self, step: Tensor) -> Tensor:
-        """Errors y - p [n, C] where the parameters are `step` [D + 1, C] (bias first) away from those of the logits."""
+    def errors(self) -> Tensor:
+        """Errors y - p at the given logits: float64 [n, C]."""
+        return self._in_blocks(_errors, self.logits, self.labels)
+
+    def gradient(self, moved: Tensor) -> Tensor:
+        """Mean gradient [D + 1, C] of the log-likelihood where the parameters have moved by [D + 1, C], bias first."""
 
         def block(x: Tensor, z: Tensor, y: Tensor) -> Tensor:
-            p = torch.softmax(z + x @ step[1:] + step[0], 1)
-            return (-p).scatter_add_(1, y[:, None], torch.ones(len(y), 1, dtype=torch.float64))
+            return _outer(x, _errors(torch.addmm(z + moved[0], x, moved[1:]), y))[None]
 
-        return self._in_blocks(block, self.features, self.logits, self.labels)
-
-    def gradient(self, errors: Tensor) -> Tensor:
-        """Sum of the gradients [D + 1, C] of the log-likelihood."""
-
-        def block(x: Tensor, e: Tensor) -> Tensor:
-            return torch.cat([e.sum(0, keepdim=True), x.T @ e])[None]
-
-        return self._in_blocks(block, self.features, errors).sum(0)
+        return self._in_blocks(block, self.features, self.logits, self.labels).sum(0) / len(self.labels)
 
     def gains(self, errors: Tensor, direction: Tensor) -> Tensor:
         """Inner product of each sample's gradient with a direction [D + 1, C]: float64 [n]."""
 
         def block(x: Tensor, e: Tensor) -> Tensor:
-            return ((x @ direction[1:] + direction[0]) * e).sum(1)
+            return (torch.addmm(direction[0], x, direction[1:]) * e).sum(1)
 
         return self._in_blocks(block, self.features, errors)
 
@@ -70,9 +72,18 @@ class _Samples:
         squares = self._in_blocks(lambda x: 1 + x.square().sum(1), self.features)
         return 0.5 * float(squares.mean())
 
-    def _in_blocks(self, function: Any, *rows: Tensor) -> Tensor:
-        width = self.features.shape[1] + self.logits.shape[1]
-        return in_blocks(function, *rows, name=f"{self._name}features", width=width)
+    def _in_blocks(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+        return in_blocks(function, *rows, name=None, width=self.features.shape[1] + self.logits.shape[1])
+
+
+def _errors(z: Tensor, y: Tensor) -> Tensor:
+    """Errors y - p [n, C] of logits and labels."""
+    return (-torch.softmax(z, 1)).scatter_add_(1, y[:, None], torch.ones(len(y), 1, dtype=torch.float64))
+
+
+def _outer(x: Tensor, e: Tensor) -> Tensor:
+    """Sum over samples of the outer products of [1, h] and y - p: [D + 1, C]."""
+    return torch.cat([e.sum(0, keepdim=True), x.T @ e])
 
 
 def choose(evidence: Evidence, *, validation: Any = None, rounds: int = 100, step: float = 1.0) -> Chosen:
@@ -93,7 +104,7 @@ def choose(evidence: Evidence, *, validation: Any = None, rounds: int = 100, ste
     rounds, step = checks.integer("rounds", rounds, 1), checks.real("step", step, 0)
     features, logits = given(evidence, "features"), given(evidence, "logits")
     labels, _ = class_numbers(evidence.labels, logits.shape[1])
-    pool = _Samples(features, logits, labels, "")
+    pool = _Samples(features, logits, labels)
     against = pool if validation is None else _validation(validation, features.shape[1], logits.shape[1])
     budget = int(np.sum(evidence.budgets))
     if budget == 0:
@@ -101,21 +112,19 @@ def choose(evidence: Evidence, *, validation: Any = None, rounds: int = 100, ste
 
     eta = step / against.curvature() / budget
     of_row, left = evidence.groups.of_row, np.array(evidence.budgets, np.int64)
-    errors = pool.errors(torch.zeros(features.shape[1] + 1, logits.shape[1], dtype=torch.float64))
+    errors = pool.errors()
     moved = torch.zeros(features.shape[1] + 1, logits.shape[1], dtype=torch.float64)
     free = np.ones(len(evidence), bool)
     picks, scores = [], []
     counter = Counter(evidence, "glister")
     rounds = min(rounds, budget)
     for k in range(rounds):
-        direction = against.gradient(against.errors(moved)) / len(against.labels)
-        gains = eta * pool.gains(errors, direction).numpy()
+        gains = eta * pool.gains(errors, against.gradient(moved)).numpy()
         rows = _best(gains, of_row, left, free, (k + 1) * budget // rounds - k * budget // rounds)
         free[rows] = False
         left -= np.bincount(of_row[rows], minlength=len(left))
         some = torch.from_numpy(rows)
-        chosen = _Samples(features[some], logits[some], labels[some], "")
-        moved += eta * chosen.gradient(errors[some])
+        moved += eta * _outer(pool.features[some].double(), errors[some])
         picks.append(rows)
         scores.append(gains[rows])
         counter(len(rows))

@@ -5,7 +5,7 @@ logistic regression by minibatch SGD, and takes seconds: all heads train at once
 
 Features are standardised (each to mean 0 and deviation 1) and divided by sqrt(D), so that a row has a squared norm of 1
 on average and one learning rate fits all features. That is folded into the weights afterwards, which take plain
-features. Everything is float64, a minibatch at a time.
+features. Training is in float64 where the features are, and in float32 otherwise.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Heads:
 
     def logits(self, features: Tensor) -> Tensor:
         """Logits of features [n, D]: float64 [heads, n, C]."""
-        return features.double() @ self.weight.transpose(1, 2) + self.bias[:, None, :]
+        heads, classes, width = self.weight.shape
+        flat = torch.addmm(self.bias.flatten(), features.double(), self.weight.reshape(heads * classes, width).T)
+        return flat.view(len(features), heads, classes).transpose(0, 1)
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,10 @@ class Scale:
         varies = deviation > _CONSTANT * mean.abs()
         return cls(mean, torch.where(varies, 1 / (deviation * width**0.5), 0.0))
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Rows [n, D] standardised, float64."""
-        return (x.double() - self.mean) * self.factor
-
     def fold(self, weight: Tensor, bias: Tensor) -> Heads:
         """Heads that do on plain features what weight [heads, D, C] and bias [heads, C] do on standardised ones."""
-        plain = weight.transpose(1, 2) * self.factor
-        return Heads(plain, bias - plain @ self.mean)
+        plain = weight.double().transpose(1, 2) * self.factor
+        return Heads(plain, bias.double() - plain @ self.mean)
 
 
 def train_heads(
@@ -124,21 +122,25 @@ def train_heads(
     n, width = features.shape
     if n == 0:
         raise InputError("features must have at least one row to train a head on, got none")
+    features = features.detach()
     scale = Scale.of(features)
     generators = [np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence(seed).spawn(heads)]
-    weight = torch.from_numpy(np.stack([g.uniform(-1, 1, (width, classes)) for g in generators]))
-    bias = torch.zeros(heads, 1, classes, dtype=torch.float64)
+    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    mean, factor = scale.mean.to(dtype), scale.factor.to(dtype)
+    weight = torch.from_numpy(np.stack([g.uniform(-1, 1, (width, classes)) for g in generators])).to(dtype)
+    bias = torch.zeros(heads, 1, classes, dtype=dtype)
     weight_step, bias_step = torch.zeros_like(weight), torch.zeros_like(bias)
     for epoch in range(epochs):
         order = torch.from_numpy(np.stack([g.permutation(n) for g in generators]))
         for rows in order.split(batch_size, dim=1):
-            x = scale(features[rows.reshape(-1)]).view(heads, -1, width)
+            x = features.index_select(0, rows.reshape(-1)).to(dtype)  # a copy of the minibatches' rows
+            x = x.sub_(mean).mul_(factor).view(heads, -1, width)
             y = labels[rows][:, :, None]
             z = torch.baddbmm(bias, x, weight)
             if observe is not None:
                 observe(rows, z.argmax(2) == y[:, :, 0])
             error = torch.softmax(z, dim=2)
-            error.scatter_add_(2, y, torch.full_like(y, -1, dtype=torch.float64)).div_(rows.shape[1])
+            error.scatter_add_(2, y, torch.full_like(y, -1, dtype=dtype)).div_(rows.shape[1])
             weight_step.mul_(momentum).baddbmm_(x.transpose(1, 2), error)
             bias_step.mul_(momentum).add_(error.sum(1, keepdim=True))
             weight.sub_(weight_step, alpha=learning_rate)

@@ -28,13 +28,13 @@ def by_score(evidence: Evidence, scores: Tensor | Floats, direction: str) -> Cho
     return Chosen(chosen.ranking, -chosen.scores)
 
 
-def in_blocks(function: Callable[..., Tensor], *rows: Tensor, name: str, width: int | None = None) -> Tensor:
+def in_blocks(function: Callable[..., Tensor], *rows: Tensor, name: str | None, width: int | None = None) -> Tensor:
     """`function` of blocks of rows, joined: the memory of float64 temporaries stays that of a block.
 
     Args:
         function: takes a block of each of `rows`, returns a tensor with as many rows.
         rows: tensors with n rows; floating-point ones are passed as float64, and the first is checked to be finite.
-        name: of the first, for the error.
+        name: of the first, for the error; None: it was checked before.
         width: numbers a row of the function's temporaries; None: as the first tensor.
 
     Raises:
@@ -46,7 +46,9 @@ def in_blocks(function: Callable[..., Tensor], *rows: Tensor, name: str, width: 
     for start in range(0, max(1, len(first)), step):
         block = [x[start : start + step].detach() for x in rows]
         block = [x.double() if x.is_floating_point() else x for x in block]
-        if not bool(torch.isfinite(block[0].sum())):  # one pass; which row, only where there is one
+        if name is not None and not bool(
+            torch.isfinite(block[0].sum())
+        ):  # one pass; which row, only where there is one
             checks.finite_rows(name, first[: start + step])
         parts.append(function(*block))
     return torch.cat(parts)
