@@ -92,9 +92,10 @@ def _pick(rows: Rows, budget: int, lam: float, max_memory: int, counter: Counter
 
 def _left(rows: Rows, whole: Tensor, target: Tensor, kept: Tensor | None, chosen: Tensor, nnls: GrowingNNLS) -> Tensor:
     """⟨g, ḡ − Σ w_i g_i⟩ of all rows."""
-    active, w = nnls.active()
     if kept is not None:
-        return target - kept[active].T @ w
+        w = nnls.weights()
+        return torch.addmv(target, kept[: len(w)].T, w, alpha=-1)
+    active, w = nnls.active()
     return rows.dot(whole - rows.total(w, chosen[active]))
 
 

@@ -46,7 +46,8 @@ class GrowingNNLS:
         self._products[: t + 1, t] = products
         self._target[t] = target
         self._size += 1
-        if float(self.gradient()[t]) > self._tolerance and self._enter(t):
+        active, w = self.active()
+        if target - float(self._products[t, active] @ w) > self._tolerance and self._enter(t):
             self._solve()
 
     def active(self) -> tuple[Tensor, Tensor]:
@@ -62,7 +63,7 @@ class GrowingNNLS:
     def gradient(self) -> Tensor:
         """Half the fall of the objective, c − (K + λ·I)w [size]: positive where a larger weight would help."""
         t, (active, w) = self._size, self.active()
-        out = self._target[:t] - self._products[:t, active] @ w
+        out = torch.addmv(self._target[:t], self._products[:t, :t], self.weights(), alpha=-1)
         out[active] -= self._ridge * w
         return out
 
