@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dq_fast.errors import InputError
+from dq_fast.select.pieces import Centre, Piece, inverse, rows_and_norms
 
 Ints = NDArray[np.int64]
 
@@ -57,74 +57,6 @@ class Answer:
     mean: float = math.nan
     tolerance: float = 0.0
     scale: float = 0.0
-
-
-@dataclass
-class _Centre:
-    """phi - mean = b0 (x) e + f (x) h - c with f = b - b0, e = h - h0: every term as small as the group is tight."""
-
-    b0: Tensor
-    h0: Tensor
-    c: Tensor
-
-
-@dataclass
-class _Piece:
-    """Rows of one group in a chunk: factors b [r, d1], h [r, d2], float64, and the scale of their product [r]."""
-
-    rows: Ints
-    places: Ints
-    b: Tensor
-    h: Tensor
-    scale: Tensor
-
-    def take(self, order: Ints) -> _Piece:
-        at = torch.from_numpy(order)
-        return _Piece(self.rows[order], self.places[order], self.b[at], self.h[at], self.scale[at])
-
-    def total(self, part: slice, centre: _Centre | None) -> Tensor:
-        """Sum of some of the rows [d1, d2]."""
-        b, h, scale = self.b[part], self.h[part], self.scale[part]
-        if centre is None:
-            return (b * scale[:, None]).T @ h
-        f, e = b - centre.b0, h - centre.h0
-        return torch.outer(centre.b0, scale @ e) + (f * scale[:, None]).T @ h - scale.sum() * centre.c
-
-    def dot(self, w: Tensor, centre: _Centre | None) -> Tensor:
-        """Inner products of the rows with w [p, d1, d2]: [r, p]."""
-        if centre is None:
-            return _products(self.b, self.h, w) * self.scale[:, None]
-        e = self.h - centre.h0
-        dots = e @ (centre.b0 @ w).T + _products(self.b - centre.b0, self.h, w)
-        return (dots - (w * centre.c).sum((1, 2))) * self.scale[:, None]
-
-
-def _products(b: Tensor, h: Tensor, w: Tensor) -> Tensor:
-    """<b_i (x) h_i, w_p> for all i and p."""
-    if w.shape[1] == 1:
-        return (h @ w[:, 0].T) * b
-    return torch.stack([((b @ one) * h).sum(1) for one in w], 1)
-
-
-def _inverse(norm: Tensor, floor: float = 0.0) -> Tensor:
-    return torch.where(norm > floor, 1 / norm, 0.0)
-
-
-def _float64(x: Tensor, rows: Ints, name: str) -> tuple[Tensor, Tensor]:
-    """Rows in float64 and their norms; rows whose squares would overflow or vanish are scaled first."""
-    x = x.double()
-    square = torch.einsum("ij,ij->i", x, x)
-    odd = ~((square > 1e-200) & (square < 1e200))
-    if bool(odd.any()):
-        largest = x[odd].abs().amax(1, keepdim=True)
-        finite = torch.isfinite(largest[:, 0])
-        if not bool(finite.all()):
-            row = int(rows[odd.numpy()][int((~finite).nonzero()[0, 0])])
-            raise InputError(f"{name} must be finite, got NaN or infinity in row {row}")
-        x = x.clone()
-        x[odd] /= torch.where(largest > 0, largest, 1.0)
-        square = torch.einsum("ij,ij->i", x, x)
-    return x, square.sqrt()
 
 
 class Exhaustive:
@@ -189,7 +121,7 @@ class Exhaustive:
         for piece, at, group in self._read(rows):
             if self.center:
                 squares = self._centred_squares(piece, centres[group])
-                piece.scale = torch.ones_like(squares) if self.dot else _inverse(squares.sqrt(), CENTRE_FLOOR)
+                piece.scale = torch.ones_like(squares) if self.dot else inverse(squares.sqrt(), CENTRE_FLOOR)
                 scale[at] = piece.scale
             parts[group].add(piece)
             if self.dot:  # |s| is largest of a row with itself
@@ -203,7 +135,7 @@ class Exhaustive:
             parts[group].look(piece)
         return {q: a for part in parts.values() for q, a in zip(part.questions, part.answers)}  # noqa: B905
 
-    def _centres(self, rows: Ints, groups: list[int]) -> dict[int, _Centre]:
+    def _centres(self, rows: Ints, groups: list[int]) -> dict[int, Centre]:
         """Means of groups: of the factors, and what the mean of their products differs by from the means' product."""
         sums = {
             g: [torch.zeros(s, dtype=torch.float64) for s in ((self.d1,), (self.d2,), (self.d1, self.d2))]
@@ -218,10 +150,10 @@ class Exhaustive:
         for g, (b, h, both) in sums.items():
             n = float(self.sizes[g])
             b0, h0 = b / n, h / n
-            found[g] = _Centre(b0, h0, both / n - torch.outer(b0, h0))
+            found[g] = Centre(b0, h0, both / n - torch.outer(b0, h0))
         return found
 
-    def _centred_squares(self, piece: _Piece, m: _Centre) -> Tensor:
+    def _centred_squares(self, piece: Piece, m: Centre) -> Tensor:
         """|phi - mean|^2 of rows that are not scaled yet [r]."""
         f, e = piece.b - m.b0, piece.h - m.h0
         terms = [
@@ -239,7 +171,7 @@ class Exhaustive:
             square[i] = explicit.square().sum()
         return square.clamp(min=0)
 
-    def _read(self, rows: Ints) -> Iterator[tuple[_Piece, Tensor, int]]:
+    def _read(self, rows: Ints) -> Iterator[tuple[Piece, Tensor, int]]:
         """The rows in their order, in chunks, split by group: each piece, its places in `rows`, its group."""
         step = max(1, _CHUNK_NUMBERS // sum(f.shape[1] for f in self.factors))
         for begin in range(0, len(rows), step):
@@ -247,7 +179,7 @@ class Exhaustive:
             b, h, scale = self._load(chunk)
             groups = self.of_row[chunk]
             order = np.argsort(groups, kind="stable")
-            whole = _Piece(chunk, self.places[chunk], b, h, scale)
+            whole = Piece(chunk, self.places[chunk], b, h, scale)
             for at in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
                 piece = whole if len(at) == len(chunk) else whole.take(at)
                 yield piece, torch.from_numpy(at + begin), int(groups[at[0]])
@@ -264,8 +196,8 @@ class Exhaustive:
             if self.dot:
                 found.append((x.double(), torch.ones(len(chunk), dtype=torch.float64)))
             else:
-                y, norm = _float64(x, chunk, name)
-                found.append((y, _inverse(norm)))
+                y, norm = rows_and_norms(x, chunk, name)
+                found.append((y, inverse(norm)))
         scale = torch.stack([s for _, s in found]).prod(0)
         rows = [x * s[:, None] if self.center and not self.dot else x for x, s in found]
         rows.sort(key=lambda x: x.shape[1])
@@ -280,7 +212,7 @@ class Exhaustive:
 class _Part:
     """The questions about one group: the sums they need, and then the answers."""
 
-    def __init__(self, of: Exhaustive, questions: list[Question], centre: _Centre | None) -> None:
+    def __init__(self, of: Exhaustive, questions: list[Question], centre: Centre | None) -> None:
         self.of, self.questions, self.centre = of, questions, centre
         self.n = int(of.sizes[questions[0].group])
         self.starts = np.array([q.start for q in questions])
@@ -290,7 +222,7 @@ class _Part:
         self.largest = 0.0
         self.answers = [Answer() for _ in questions]
 
-    def add(self, piece: _Piece) -> None:
+    def add(self, piece: Piece) -> None:
         """First read: add the rows to the sums between cuts."""
         segment = np.searchsorted(self.cuts, piece.places, side="right") - 1
         order = np.argsort(segment, kind="stable")
@@ -321,7 +253,7 @@ class _Part:
         self.records: list[list[tuple[float, int]]] = [[] for _ in self.answers]
         del self.sums
 
-    def look(self, piece: _Piece) -> None:
+    def look(self, piece: Piece) -> None:
         """Second read: gains of the rows at every question."""
         gains = piece.dot(self.directions, self.centre).numpy() + self.constants
         place = piece.places[:, None]

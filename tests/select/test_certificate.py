@@ -202,6 +202,17 @@ def test_tight_groups_with_centred_rows():
     assert found.relative_error < 1e-9
 
 
+def test_a_row_equal_to_the_mean_of_rows_far_from_it():
+    rng = np.random.default_rng(0)
+    b, h = rng.normal(size=(4, 3)), rng.normal(size=(4, 5))
+    # Factors have means, their products none, so that large terms cancel in the distance of the zero row from the mean.
+    x = (np.concatenate([b, -b[:2], b[2:], 0 * b[:1]]), np.concatenate([h, h[:2], -h[2:], 0 * h[:1]]))
+    ranking, bin_of, gains = dense.fitted(x, None, 2, center=True)
+    found = check(tuple(map(torch.tensor, x)), Groups.of(None, 9), ranking, bin_of, gains, 2, center=True)
+    assert found.relative_error < 1e-12
+    assert found.relative_shortfall < 1e-12
+
+
 def test_a_few_picks_read_a_few_groups_in_order(tmp_path):
     x, labels, groups = problem(n=200, groups=20)
     np.save(tmp_path / "x.npy", x[0].numpy())
