@@ -16,7 +16,7 @@ from dq_fast.select.gather import gather
 from dq_fast.select.rows import Factors
 
 _SIDE = 320  # of the matrices multiplied
-_STREAM = 6 << 20  # numbers read: 24 MB, more than most caches hold
+_STREAM = 2 << 20  # numbers read: 8 MB, more than the caches of a core hold
 _DIRECTIONS = 16  # that csrc/cpu/directions.h takes
 _SAMPLE = 256  # rows
 _PROBE_ROWS = 2048
@@ -24,7 +24,7 @@ _PROBE_ROWS = 2048
 
 @dataclass(frozen=True)
 class Machine:
-    """Attributes: products: float32 multiplications a second; bytes: read a second; overhead: seconds of an op call."""
+    """Attributes: products: float32 multiplications a second; bytes: read from memory a second."""
 
     products: float
     bytes: float

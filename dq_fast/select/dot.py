@@ -26,9 +26,9 @@ from dq_fast.select.rows import Factors
 _GIVEN_ROW = 64  # bytes a row that ranking takes beside the similarities
 
 
-def _given_bytes(factors: Factors, rows: int) -> int:
-    """Of float64 similarities (two at a time while factors are multiplied) and float64 rows."""
-    matrices = 1 if len(factors.tensors) == 1 else 2
+def _given_bytes(factors: Factors, rows: int, center: bool) -> int:
+    """Of float64 similarities (several matrices while those of factors are multiplied) and float64 rows."""
+    matrices = 1 if len(factors.tensors) == 1 else 6 if center else 2
     return 8 * rows * rows * matrices + 16 * rows * sum(factors.widths) + _GIVEN_ROW * rows
 
 
@@ -38,7 +38,7 @@ def plan_dot(factors: Factors, groups: Groups, n_bins: int, limit: int, *, cente
     sizes = groups.sizes
     largest = int(sizes.max(initial=0))
     room = limit - fixed
-    given = _given_bytes(factors, largest) <= room
+    given = _given_bytes(factors, largest, center) <= room
     least = least_bytes(factors, largest)
     if not given and least > room:
         raise InputError(
@@ -60,7 +60,7 @@ def plan_dot(factors: Factors, groups: Groups, n_bins: int, limit: int, *, cente
         batches=len(sizes),
         passes=1.0 if given else looks,
         bytes_read=int(factors.nbytes * (1 if given else looks)),
-        memory=fixed + (_given_bytes(factors, largest) if given else min(room, max(least, room))),
+        memory=fixed + (_given_bytes(factors, largest, center) if given else min(room, max(least, room))),
         max_memory=limit,
         seconds=formed if given else streamed,
         source="gathered in memory" if given else "in place",
@@ -92,7 +92,7 @@ def rank_dot(
         if not products.finite:
             raise_first_bad(factors, rows)
             raise InputError("embedding must have dot products that float64 holds; scale the rows down")
-        if _given_bytes(factors, len(rows)) <= room:
+        if _given_bytes(factors, len(rows), center) <= room:
             ranking, bin_of, gains = _rank_given(products, n_bins, lam)
             advance(len(rows))
         else:
@@ -106,8 +106,6 @@ def rank_dot(
 
 
 def _rank_given(products: Products, n_bins: int, lam: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rows = products.all_rows()
-    s = rows.cosines(rows)  # the rows are not normalised: dot products
-    found = ops.graph_cut_bins(None, n_bins, similarity=s, lam=lam, shifted=False)
+    found = ops.graph_cut_bins(None, n_bins, similarity=products.of_all_pairs(), lam=lam, shifted=False)
     ranking, bin_of, gains = (x.cpu().numpy() for x in found)
     return ranking, bin_of, gains

@@ -98,9 +98,15 @@ class Products:
         own = (h - m.h0) @ (m.b0 @ m.c) + (((b - m.b0) @ m.c) * h).sum(1) - 0.5 * m.c.square().sum()
         return Group(b, h, Centre(m.b0, m.h0, m.c, torch.ones_like(own), own))
 
-    def all_rows(self) -> Group:
-        """All of them."""
-        return self.take(np.arange(len(self.rows)))
+    def of_all_pairs(self) -> Tensor:
+        """Dot products of all pairs of rows [n, n]."""
+        rows = self.take(np.arange(len(self.rows)))
+        if len(self.factors.tensors) == 1:
+            h = rows.h if rows.centre is None else rows.h - rows.centre.h0
+            return h @ h.T
+        if rows.centre is not None:
+            return rows.cosines(rows)  # of rows that are not normalised: dot products
+        return (rows.h @ rows.h.T).mul_(rows.b @ rows.b.T)
 
     def blocks(self, places: Ints | None = None) -> Iterator[tuple[slice, Group]]:
         """All rows, or those at some places, a block at a time, with the block's place among them."""

@@ -147,21 +147,22 @@ def _fit(factors: Factors, groups: Groups, layout: memory.Layout, method: str, l
     methods = ("auto", "lazy", "naive") if method == "auto" else (method,)
     places = ("in place",) if in_place else ("gathered in memory", "gathered in a file")
     least = None
-    for source in places:
-        for candidate in methods:
-            for flight in dict.fromkeys((at_once, 1)):
-                in_memory = memory.OUTPUT_BYTES + (row_bytes if source == "gathered in memory" else 0)
-                need = fixed + flight * (layout.workspace(candidate, largest) + largest * in_memory)
-                least = need if least is None else min(least, need)
-                if need > limit:
-                    continue
-                room = limit - fixed - flight * layout.workspace(candidate, largest)
-                if source == "gathered in memory" and not given and not factors.mapped:
-                    room = min(room, max(_BATCH_BYTES, flight * largest * in_memory))
-                bounds = _batches(sizes, max(1, room // in_memory), 1 if flight < at_once else None)
-                widest = max((int(groups.offsets[b] - groups.offsets[a]) for a, b in _pairs(bounds)), default=0)
-                spent = fixed + flight * layout.workspace(candidate, largest) + widest * in_memory
-                return _draft(factors, groups, candidate, method, source, bounds, spent, limit)
+    ways = [(source, one) for source in places for one in methods if one != "naive"]
+    ways += [(source, "naive") for source in places if "naive" in methods]  # a file is quicker than a read a pick
+    for source, candidate in ways:
+        for flight in dict.fromkeys((at_once, 1)):
+            in_memory = memory.OUTPUT_BYTES + (row_bytes if source == "gathered in memory" else 0)
+            need = fixed + flight * (layout.workspace(candidate, largest) + largest * in_memory)
+            least = need if least is None else min(least, need)
+            if need > limit:
+                continue
+            room = limit - fixed - flight * layout.workspace(candidate, largest)
+            if source == "gathered in memory" and not given and not factors.mapped:
+                room = min(room, max(_BATCH_BYTES, flight * largest * in_memory))
+            bounds = _batches(sizes, max(1, room // in_memory), 1 if flight < at_once else None)
+            widest = max((int(groups.offsets[b] - groups.offsets[a]) for a, b in _pairs(bounds)), default=0)
+            spent = fixed + flight * layout.workspace(candidate, largest) + widest * in_memory
+            return _draft(factors, groups, candidate, method, source, bounds, spent, limit)
     raise InputError(
         f"max_memory must be at least {readable(float(least or 0))} for groups of up to {largest} rows"
         f"{'' if method == 'auto' else f' with method {method!r}'}, got {readable(limit)}"

@@ -33,9 +33,12 @@ class Ranked:
     Attributes:
         ranking: int64 [n], row numbers group after group, within a group bin after bin in pick order.
         bin_of: int64 [n], the bin of each row; gains: float64 [n], the gain each row was picked with.
-        report: what happened, ready for JSON: "algorithm", "method", "batches", "passes" over the data, "bytes_read",
-            "seconds", "peak" (bytes of memory taken, as seen from time to time; None where the system does not tell),
-            and what the ops report of themselves.
+        report: what happened, ready for JSON: "algorithm" (that of most groups), "switched_to" (the same, where groups
+            began another way; else None), "groups" (how many by which algorithm), "method", "source", "batches";
+            "passes" and "bytes_read": reads of the input (rows that are gathered are read once by each batch; in place,
+            every read of the kernels counts, be it from a cache); "rows_read", "switched" and "float64_decisions" as
+            the op counts them; "seconds"; "peak": bytes of memory taken, as seen from time to time (None where the
+            system does not tell).
     """
 
     ranking: Ints
@@ -133,17 +136,31 @@ def _reports() -> bool:
 
 
 def _report(plan: Plan, factors: Factors, seen: list[dict[str, Any]], watch: _Watch) -> dict[str, Any]:
+    """What happened: the ops' own words added up where they have any, else as planned."""
     report: dict[str, Any] = {
         "algorithm": plan.algorithm,
+        "switched_to": None,
         "method": plan.method,
         "batches": plan.batches,
         "source": plan.source,
         "passes": plan.passes,
         "bytes_read": plan.bytes_read,
-        "seconds": watch.seconds(),
-        "peak": watch.peak(),
     }
-    return report
+    told = [one for one in seen if one]
+    if told and len(told) == len(seen):
+        for key in ("rows_read", "switched", "float64_decisions"):
+            if all(key in one for one in told):
+                report[key] = sum(int(one[key]) for one in told)
+        ways = [one["groups"] for one in told if "groups" in one]
+        if ways:
+            report["groups"] = {way: sum(found.get(way, 0) for found in ways) for way in ways[0]}
+            report["algorithm"] = max(report["groups"], key=lambda way: report["groups"][way])
+        if report.get("switched"):
+            report["switched_to"] = report["algorithm"]
+        if plan.source == "in place" and all("bytes_read" in one for one in told):
+            report["bytes_read"] = sum(int(one["bytes_read"]) for one in told)
+            report["passes"] = report["bytes_read"] / max(1, factors.nbytes)
+    return {**report, "seconds": watch.seconds(), "peak": watch.peak()}
 
 
 class _Watch:
