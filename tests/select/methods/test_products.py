@@ -71,3 +71,11 @@ def test_equal_rows_are_no_distance_apart() -> None:
     r = Rows([x, x + 1], np.arange(18))
     apart = r.squared_distances(torch.arange(18), r.squared_norms())
     assert (apart == 0).sum() == 36
+
+
+def test_near_rows_are_apart() -> None:
+    x = rows(9, 13, dtype=torch.float64).repeat(2, 1)
+    x[9:] *= 1 + 1e-6
+    r = Rows([x], np.arange(18))
+    apart = r.squared_distances(torch.arange(9), r.squared_norms()).sqrt().numpy()
+    np.testing.assert_allclose(apart[np.arange(9), np.arange(9) + 9], 1e-6 * x[:9].norm(dim=1).numpy(), rtol=1e-2)
