@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dq_fast.ops.embedding import Centre, Group
+from dq_fast.select import memory
 from dq_fast.select.rows import Factors
 
 Ints = NDArray[np.int64]
@@ -35,12 +36,8 @@ class Products:
     def __init__(self, factors: Factors, rows: Ints, *, center: bool, room: int) -> None:
         self.factors, self.rows, self.device = factors, rows, factors.device
         self.rows_read = 0
-        widths = sorted(factors.widths)
-        self.d2 = widths[-1]
-        self.d1 = int(np.prod(widths[:-1], dtype=np.int64)) if len(widths) > 1 else 1
-        if len(widths) > 2:
-            narrow, wide = _merged_widths(list(widths))
-            self.d1, self.d2 = narrow, wide
+        widths = factors.widths
+        self.d1, self.d2 = memory.merged_widths(widths)
         self.step = max(1, _BLOCK // (8 * 3 * (self.d1 + self.d2 + sum(widths))))
         self._kept: tuple[Tensor, Tensor] | None = None
         self._centre: Centre | None = None
@@ -143,11 +140,3 @@ class Products:
         f2, h2, e2 = f.square().sum(1), part.h.square().sum(1), e.square().sum(1)
         square = m.b0.square().sum() * e2 + f2 * h2 + 2 * (f @ m.b0) * (part.h * e).sum(1) - 2 * m.own
         return square.clamp(min=0)
-
-
-def _merged_widths(widths: list[int]) -> tuple[int, int]:
-    """Widths of the narrow and the wide factor that three and more are merged into."""
-    while len(widths) > 2:
-        widths.sort()
-        widths = [*widths[2:], widths[0] * widths[1]]
-    return min(widths), max(widths)

@@ -28,6 +28,8 @@ _GRAM_BYTES = 512 << 20  # csrc/cpu/graph_cut_lazy.cpp: kGramNumbers
 _GRAM64_BYTES = 256 << 20  # csrc/cpu/graph_cut_gram64.cpp: kNumbers; of the matrix, and of the copy of the rows
 _PARTS_BYTES = 64 << 20  # csrc/cpu/rows.cpp: kPartNumbers
 _CHUNKS, _CHUNK_ROWS = 64, 256  # csrc/cpu/rows.cpp
+_TORCH_GRAM = 1 << 27  # dq_fast/ops/graph_cut_torch.py: GRAM_NUMBERS
+_TORCH_BYTES = 8 << 20  # similarities of a block of candidates, and copies of them
 _LAZY_MATRICES = 46  # of [d1, d2]: sums, directions, moments of renewal
 
 
@@ -114,11 +116,13 @@ class Layout:
     Attributes:
         widths: numbers a row in each factor; dtypes: of the rows as the op gets them.
         center: whether rows are centred.
+        native: whether the native code serves; three and more factors go to the definition in torch whatever this says.
     """
 
     widths: tuple[int, ...]
     dtypes: tuple[torch.dtype, ...]
     center: bool
+    native: bool = True
 
     @property
     def numbers(self) -> int:
@@ -128,13 +132,26 @@ class Layout:
             numbers *= width
         return numbers
 
-    def workspace(self, method: str, rows: int) -> int:
-        """Bytes that the native code takes for one group, at most; see `dq_fast.ops.graph_cut_greedy`.
+    @property
+    def in_torch(self) -> bool:
+        """Whether the definition in torch serves."""
+        return not self.native or len(self.widths) > 2
 
-        Three and more factors are ranked by the definition in torch, in float64.
-        """
-        if len(self.widths) > 2:
-            return self._in_torch(method, rows)
+    @property
+    def batch_row_bytes(self) -> int:
+        """Bytes for each row of all groups that are ranked together: torch normalises and merges them all first."""
+        if not self.in_torch:
+            return 0
+        narrow, wide = merged_widths(self.widths)
+        return 8 * (2 * sum(self.widths) + 2 * (narrow + wide))
+
+    def workspace(self, method: str, rows: int) -> int:
+        """Bytes that ranking one group takes besides, at most; see `dq_fast.ops.graph_cut_greedy`."""
+        if self.in_torch:
+            narrow, wide = merged_widths(self.widths)
+            state = rows * (100 + 16 * (narrow + wide)) + 8 * 8 * narrow * wide + _TORCH_BYTES
+            whole = method == "gram" or (method == "auto" and rows * rows <= _TORCH_GRAM)
+            return state + (24 * rows * rows if whole else 0)
         wide, narrow = max(self.widths), min(self.widths) if len(self.widths) == 2 else 1
         centred = 24 * rows if self.center else 0
         if method == "naive":
@@ -159,15 +176,13 @@ class Layout:
         chunks = -(-rows // max(_CHUNK_ROWS, -(-rows // parts)))
         return 8 * self.numbers * (chunks + count)
 
-    def _in_torch(self, method: str, rows: int) -> int:
-        widths = sorted(self.widths)
-        merged = widths[0]
-        for width in widths[1:-1]:
-            merged *= width
-        copies = 8 * rows * (sum(widths) + 3 * (merged + widths[-1]))
-        if method == "gram" or (method == "auto" and rows * rows <= 1 << 27):
-            return copies + 24 * rows * rows
-        return copies + 100 * rows + 8 * self.numbers * 8 + 3 * 8 * 512 * 512
+
+def merged_widths(widths: tuple[int, ...]) -> tuple[int, int]:
+    """Widths of the narrow and the wide factor that three and more are merged into, two by two; one gets a 1."""
+    found = sorted(widths)
+    while len(found) > 2:
+        found = sorted([*found[2:], found[0] * found[1]])
+    return (1, found[0]) if len(found) == 1 else (found[0], found[1])
 
 
 def _padded(width: int) -> int:

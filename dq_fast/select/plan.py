@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dq_fast import ops
 from dq_fast.errors import InputError
 from dq_fast.ops import checks
 from dq_fast.select import memory
@@ -131,7 +132,9 @@ def plan_bins(
         from dq_fast.select.dot import plan_dot
 
         return plan_dot(factors, groups, n_bins, limit, center=center)
-    layout = memory.Layout(factors.widths, tuple(working_dtype(x) for x in factors.tensors), center)
+    layout = memory.Layout(
+        factors.widths, tuple(working_dtype(x) for x in factors.tensors), center, _is_native(factors)
+    )
     draft = _fit(factors, groups, layout, "auto" if algorithm == "dq" else algorithm, limit, given)
     return _with_times(draft, factors, groups, n_bins, layout, probe, center, shifted)
 
@@ -151,7 +154,9 @@ def _fit(factors: Factors, groups: Groups, layout: memory.Layout, method: str, l
     ways += [(source, "naive") for source in places if "naive" in methods]  # a file is quicker than a read a pick
     for source, candidate in ways:
         for flight in dict.fromkeys((at_once, 1)):
-            in_memory = memory.OUTPUT_BYTES + (row_bytes if source == "gathered in memory" else 0)
+            in_memory = (
+                memory.OUTPUT_BYTES + layout.batch_row_bytes + (row_bytes if source == "gathered in memory" else 0)
+            )
             need = fixed + flight * (layout.workspace(candidate, largest) + largest * in_memory)
             least = need if least is None else min(least, need)
             if need > limit:
@@ -168,6 +173,12 @@ def _fit(factors: Factors, groups: Groups, layout: memory.Layout, method: str, l
         f"{'' if method == 'auto' else f' with method {method!r}'}, got {readable(limit)}"
         + ("; method 'auto' may need less" if method != "auto" else "")
     )
+
+
+def _is_native(factors: Factors) -> bool:
+    """Whether the native code ranks rows where they are."""
+    serving = ops.backends()["graph_cut_bins"].get(factors.device.type)
+    return serving is not None and serving.serves == "native"
 
 
 def _pairs(bounds: tuple[int, ...]) -> list[tuple[int, int]]:

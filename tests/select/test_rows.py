@@ -1,4 +1,4 @@
-"""Rows from whatever holds them, against the same numbers in memory; where they lie, and what is said when they don't."""
+"""Rows from whatever holds them, against the same numbers in memory; where they lie, and what mistakes say."""
 
 from __future__ import annotations
 
@@ -38,8 +38,11 @@ def test_what_lies_in_memory_is_used_where_it_lies(x):
     assert as_factors(given).tensors[0].data_ptr() == given.data_ptr()
     assert as_factors(x).tensors[0].data_ptr() == x.__array_interface__["data"][0]
     factors = as_factors((x, given[:, :2]))
-    assert factors.widths == (5, 2) and len(factors) == 37 and not factors.mapped
-    assert factors.nbytes == 37 * 7 * 4 and factors.row_bytes == 28
+    assert factors.widths == (5, 2)
+    assert len(factors) == 37
+    assert not factors.mapped
+    assert factors.nbytes == 37 * 7 * 4
+    assert factors.row_bytes == 28
     assert as_factors(factors) is factors
     assert not as_factors(given.clone().requires_grad_()).tensors[0].requires_grad
 
@@ -72,7 +75,8 @@ def test_safetensors_of_every_type(x, tmp_path):
     save_file(tensors, tmp_path / "x.safetensors")
     for kind in kinds:
         found = as_factors(f"{tmp_path}/x.safetensors:{kind}")
-        assert found.mapped and torch.equal(found.tensors[0], tensors[str(kind)])
+        assert found.mapped
+        assert torch.equal(found.tensors[0], tensors[str(kind)])
     assert np.array_equal(rows(f"{tmp_path}/x.safetensors:whole", torch.float64), [[0, 1], [2, 3], [4, 5]])
     with pytest.raises(InputError, match=r"whole$"):
         as_factors(f"{tmp_path}/x.safetensors:nothing")
@@ -165,8 +169,8 @@ def test_numbers_of_other_kinds(x):
 
 @pytest.mark.parametrize(
     "bad",
-    [(), "no.npy", "folder.csv", np.zeros(3), np.zeros((3, 0)), np.array([[None]]), np.array([["a"]]), np.zeros((2, 2), complex),
-     (np.zeros((2, 2)), np.zeros((3, 2))), torch.zeros(2, 2).to_sparse(), object(), "x.npy:name"],
+    [(), "no.npy", "folder.csv", np.zeros(3), np.zeros((3, 0)), np.array([[None]]), np.array([["a"]]),
+     np.zeros((2, 2), complex), (np.zeros((2, 2)), np.zeros((3, 2))), torch.zeros(2, 2).to_sparse(), object(), "x.npy:name"],
 )  # fmt: skip
 def test_mistakes(bad, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -195,7 +199,8 @@ def test_scratch_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     made = scratch((300, 7), torch.float64, purpose="a test", small=0)
     made[:] = 3
-    assert made.shape == (300, 7) and float(made.sum()) == 6300
+    assert made.shape == (300, 7)
+    assert float(made.sum()) == 6300
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="TMPDIR"):
         scratch((1 << 50,), torch.float64, purpose="a test")

@@ -1,0 +1,112 @@
+"""Plans: sizes as people write them, what they say, and that the memory they promise is what is taken."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dq_fast.errors import InputError
+from dq_fast.select import memory
+from dq_fast.select.groups import Groups
+from dq_fast.select.memory import parse_bytes
+from dq_fast.select.plan import plan_bins
+from dq_fast.select.rows import as_factors
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2GiB", 2 << 30), ("512MB", 512_000_000), ("1.5g", 3 << 29), (" 64 KiB ", 64 << 10), ("100", 100), (7, 7), (1e9, 10**9),
+     (np.int64(5), 5), ("1tb", 10**12), (None, None)],
+)  # fmt: skip
+def test_sizes(text, size):
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("wrong", ["", "GiB", "2 apples", "-1", -5, 0, True, [1], "nan", float("nan"), float("inf")])
+def test_wrong_sizes(wrong):
+    with pytest.raises(InputError, match="max_memory must be a positive number of bytes"):
+        parse_bytes(wrong)
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_what_a_plan_says(similarity):
+    x = np.random.default_rng(0).normal(size=(2000, 64)).astype(np.float32)
+    plan = plan_bins(as_factors(x), Groups.of(np.arange(2000) % 7, 2000), 10, similarity=similarity, max_memory="1GiB")
+    told = plan.as_dict()
+    assert json.loads(json.dumps(told)) == told
+    assert told["max_memory"] == 1 << 30
+    assert "bounds" not in told
+    assert told["seconds"] > 0
+    for words in (plan.algorithm, "1.00 GiB", "passes", "time: about"):
+        assert words in str(plan)
+
+
+def test_what_it_needs_when_it_does_not_fit():
+    x = np.zeros((1000, 8), np.float32)
+    for wrong in ({}, {"similarity": "dot"}, {"algorithm": "gram"}):
+        with pytest.raises(InputError, match=r"max_memory must be at least [0-9.]+ MiB .* got 1\.0 MiB"):
+            plan_bins(as_factors(x), Groups.of(None, 1000), 2, max_memory=1 << 20, **wrong)
+
+
+def test_more_memory_never_reads_more(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(5000, 128)).astype(np.float32))
+    factors = as_factors(tmp_path / "x.npy")
+    groups = Groups.of(np.arange(5000) % 50, 5000)
+    plans = [plan_bins(factors, groups, 5, max_memory=f"{size}MiB") for size in (20, 24, 40, 400)]
+    assert [p.batches for p in plans] == sorted((p.batches for p in plans), reverse=True)
+    assert plans[0].batches > 1
+    assert plans[-1].batches == 1
+
+
+WATCHED = """
+import sys, threading, time
+import numpy as np
+from dq_fast.select import memory
+from dq_fast.select.groups import Groups
+from dq_fast.select.plan import plan_bins
+from dq_fast.select.ranking import rank_bins
+from dq_fast.select.rows import as_factors
+
+def run(factors, labels, **limit):
+    groups = Groups.of(labels, len(factors))
+    return rank_bins(factors, groups, 4, plan_bins(factors, groups, 4, **limit))
+
+small = np.random.rand(400, 64).astype(np.float32)
+run(as_factors(small), np.arange(400) % 3)  # whatever is loaded or made once
+factors = as_factors(sys.argv[1])
+labels = None if sys.argv[3] == "one" else np.arange(len(factors)) % 100
+before = most = memory.anonymous()
+done = threading.Event()
+
+def watch():
+    global most
+    while not done.is_set():
+        most = max(most, memory.anonymous())
+        time.sleep(0.001)
+
+thread = threading.Thread(target=watch)
+thread.start()
+run(factors, labels, max_memory=sys.argv[2])
+done.set()
+thread.join()
+print(most - before)
+"""
+
+
+@pytest.mark.skipif(memory.anonymous() is None, reason="needs /proc/self/status with RssAnon")
+def test_memory_stays_below_the_limit(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    n, d, limit = 30_000, 768, 48 << 20
+    rows = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (n, d))
+    for i in range(0, n, 5000):
+        rows[i : i + 5000] = 2 + rng.normal(size=(5000, d)).astype(np.float32)
+    rows.flush()
+    assert rows.nbytes > limit
+    program = [sys.executable, "-c", WATCHED, str(tmp_path / "x.npy"), str(limit), "classes"]
+    taken = int(subprocess.run(program, check=True, capture_output=True, text=True, timeout=300).stdout)
+    assert 4 << 20 < taken < limit  # and a limit of memory that nothing was taken of would prove nothing
