@@ -10,7 +10,7 @@ and its mixture is its prediction p (the weights of Eq. 1 cancel):
 
 Left out of Eq. 2 is the factor that counts only classes that both images are predicted as: with one region an image it
 would be 0 between all images of different classes, and so would the smallest distance once two classes have a pick.
-(CDAL's code and DeepCore for classification leave it out, too.)
+(DeepCore's leaves it out, too.)
 
 O(n C) time a pick, O(n C) memory for a group.
 """

@@ -94,8 +94,8 @@ def choose(evidence: Evidence, *, validation: Any = None, rounds: int = 100, ste
 
     Args:
         evidence: features, logits and labels; logits are those of the network at theta.
-        validation: features [v, D], logits [v, C] and labels [v] of the validation set; None: all samples themselves,
-            as the paper does where there is none.
+        validation: features [v, D], logits [v, C] and labels [v] of the validation set; None: all samples
+            themselves, the log-likelihood of the training set.
         rounds: how often the validation gradient is taken, at most once a pick.
         step: eta times the number of picks, in units of one over the curvature of the validation loss (an upper bound
             of it: a step of 1 on a representative choice does not overshoot). In these units a step means the
