@@ -29,7 +29,8 @@ _GIVEN_ROW = 64  # bytes a row that ranking takes beside the similarities
 def _given_bytes(factors: Factors, rows: int, center: bool) -> int:
     """Of float64 similarities (several matrices while those of factors are multiplied) and float64 rows."""
     matrices = 1 if len(factors.tensors) == 1 else 6 if center else 2
-    return 8 * rows * rows * matrices + 16 * rows * sum(factors.widths) + _GIVEN_ROW * rows
+    matrices += 1  # freed memory that the allocator keeps: those of the group before, of another size
+    return 8 * rows * rows * matrices + 32 * rows * sum(factors.widths) + _GIVEN_ROW * rows
 
 
 def plan_dot(factors: Factors, groups: Groups, n_bins: int, limit: int, *, center: bool) -> Plan:
@@ -102,6 +103,7 @@ def rank_dot(
         out.bin_of[rows] = bin_of
         out.gains[rows] = gains
         read += products.rows_read
+        del products  # before the next group's are read
     return {"passes": read / max(1, len(factors)), "bytes_read": int(read * factors.row_bytes)}
 
 

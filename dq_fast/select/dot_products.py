@@ -15,7 +15,7 @@ from dq_fast.select.rows import Factors
 
 Ints = NDArray[np.int64]
 
-_BLOCK = 16 << 20  # bytes of float64 rows and their products in flight
+_BLOCK = 6 << 20  # bytes of float64 rows and their products in flight
 _KEPT_SHARE = 0.5  # of the memory that may be taken: float64 rows are kept where they fit it
 
 

@@ -42,9 +42,7 @@ _GONE, _OUTSIDE, _POOLED = 0, 1, 2
 def least_bytes(factors: Factors, rows: int) -> int:
     """Memory that ranking a group of so many rows takes, at the least."""
     numbers = int(np.prod(factors.widths, dtype=np.int64))
-    return (
-        _ROW * rows + 8 * numbers * (_SEGMENTS + 2 * _DIRECTIONS + 8) + 3 * (16 << 20) + _pool_bytes(factors.widths, 64)
-    )
+    return _ROW * rows + 8 * numbers * (_SEGMENTS + 2 * _DIRECTIONS + 8) + (24 << 20) + _pool_bytes(factors.widths, 64)
 
 
 def _pool_bytes(widths: tuple[int, ...], capacity: int) -> int:

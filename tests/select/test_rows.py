@@ -170,7 +170,8 @@ def test_numbers_of_other_kinds(x):
 @pytest.mark.parametrize(
     "bad",
     [(), "no.npy", "folder.csv", np.zeros(3), np.zeros((3, 0)), np.array([[None]]), np.array([["a"]]),
-     np.zeros((2, 2), complex), (np.zeros((2, 2)), np.zeros((3, 2))), torch.zeros(2, 2).to_sparse(), object(), "x.npy:name"],
+     np.zeros((2, 2), complex), (np.zeros((2, 2)), np.zeros((3, 2))), torch.zeros(2, 2).to_sparse(),
+     object(), "x.npy:name"],
 )  # fmt: skip
 def test_mistakes(bad, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
