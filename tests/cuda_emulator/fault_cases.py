@@ -43,6 +43,11 @@ def row_sums_pairs() -> Outputs:
     return (dq.ops.cosine_row_sums((_rows(150, 5, 10), _rows(150, 40, 11))),)  # several tiles a part
 
 
+def row_sums_products() -> Outputs:
+    factors = (_rows(61, 17, 12), _rows(61, 40, 13))  # neither is narrow: torch multiplies between the kernels
+    return (dq.ops.cosine_row_sums(factors), dq.ops.cosine_row_sums(factors, center=True))
+
+
 def graph_cut_gram() -> Outputs:
     x = _rows(330, 20, 6)  # groups for two warps
     x[150:170] = x[:20]  # ties between threads
@@ -82,6 +87,7 @@ CASES: dict[str, Callable[[], Outputs]] = {
         row_sums_groups,
         row_sums_centred,
         row_sums_pairs,
+        row_sums_products,
         graph_cut_gram,
         graph_cut_lazy,
         patch_scores,
