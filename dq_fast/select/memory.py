@@ -30,6 +30,7 @@ _PARTS_BYTES = 64 << 20  # csrc/cpu/rows.cpp: kPartNumbers
 _CHUNKS, _CHUNK_ROWS = 64, 256  # csrc/cpu/rows.cpp
 _TORCH_GRAM = 1 << 27  # dq_fast/ops/graph_cut_torch.py: GRAM_NUMBERS
 _TORCH_BYTES = 8 << 20  # similarities of a block of candidates, and copies of them
+_LAZY_ROW = 240  # bounds, gains and places; 160 measured where a group has few rows
 _LAZY_MATRICES = 46  # of [d1, d2]: sums, directions, moments of renewal
 
 
@@ -156,7 +157,7 @@ class Layout:
         centred = 24 * rows if self.center else 0
         if method == "naive":
             return 60 * rows + centred + self._matrices(rows, 4)
-        lazy = 160 * rows + centred + _POOL_BYTES + self._matrices(rows, _LAZY_MATRICES)
+        lazy = _LAZY_ROW * rows + centred + _POOL_BYTES + self._matrices(rows, _LAZY_MATRICES)
         of_wide = self.dtypes[self.widths.index(wide)]
         if of_wide is not torch.float32 or wide < _PAD:
             lazy += 4 * rows * _padded(wide)
