@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _BINS = """\
 Splits samples into bins of diverse samples, or ranks them by another selection method. The plan (algorithm, reads,
-memory, time) is printed before the work starts; --dry-run prints nothing else.
+memory, time) is printed before the work starts; --dry-run prints it and does nothing else.
 
 Of images, after dq-fast embed SOURCE RUN:
   dq-fast bins run                                   ten bins within classes, of the loss gradients (the paper)
@@ -263,7 +263,7 @@ def _facts(quantizer: Any, what: str, reused: bool) -> dict[str, Any]:
     result: dict[str, Any] = {
         what: len(quantizer.bin_of_),
         "groups": len(set(quantizer.groups_.tolist())),
-        "method": quantizer.method,
+        "method": "dq" if quantizer.method == "auto" else quantizer.method,
         "bins": len(sizes),
         "smallest_bin": min(sizes),
         "largest_bin": max(sizes),

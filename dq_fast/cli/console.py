@@ -36,7 +36,8 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         shown = action.help
-        if shown and action.option_strings and action.nargs != 0 and action.default not in (None, argparse.SUPPRESS):
+        nothing = (None, [], argparse.SUPPRESS)
+        if shown and action.option_strings and action.nargs != 0 and action.default not in nothing:
             shown += " (default %(default)s)"
         return shown
 
@@ -143,7 +144,8 @@ def show_plan(parsed: argparse.Namespace) -> Callable[[object], None]:
 
 def table(title: str, *columns: str) -> Table:
     """An empty table in the project's one look: first column left, numbers right."""
-    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    wide = min(len(title) + 2, 100)  # a narrow table would break its title
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="bold", min_width=wide)
     for place, name in enumerate(columns):
         made.add_column(name, justify="left" if place == 0 else "right")
     return made

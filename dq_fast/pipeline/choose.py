@@ -23,6 +23,7 @@ from dq_fast.progress import Progress, silent
 from dq_fast.select import METHODS, Groups, SampleQuantizer, kmeans_groups
 from dq_fast.select.fits import MethodPlan
 from dq_fast.select.official import write_official
+from dq_fast.select.parameters import check_parameters
 from dq_fast.select.plan import Plan
 from dq_fast.select.rows import Factors
 from dq_fast.select.samplers import bin_importance, class_difficulty
@@ -54,6 +55,7 @@ def bins_stage(
         on_plan: called with the plan before the work starts; not where the bins are taken over from an earlier run.
         progress: called as ``progress("bins", rows ranked, n)``.
     """
+    check_parameters(**{**options.quantizer().get_params(), "certify": certify})
     groups, digest = _groups(run, embedding, options)
     parameters = {**asdict(options), **digest}
     if options.ours and options.kmeans is None:

@@ -20,6 +20,7 @@ from dq_fast.progress import Progress, silent
 from dq_fast.select import Groups, SampleQuantizer, kmeans_groups
 from dq_fast.select.fits import MethodPlan
 from dq_fast.select.incremental import Change
+from dq_fast.select.parameters import check_parameters
 from dq_fast.select.plan import Plan
 from dq_fast.select.rows import Factors, as_factors
 from dq_fast.select.samplers import bin_importance
@@ -107,7 +108,9 @@ def bins_of_files(
     Raises:
         InputError: files that cannot be read, lengths that differ, or another file in the way.
     """
-    path = Path(out) if out is not None else default_bins_path(files.rows[0])
+    quantizer = options.quantizer(max_memory=max_memory)
+    check_parameters(**{**quantizer.get_params(), "certify": certify})
+    path = Path(out) if out is not None else default_bins_path(files.rows[0], options.compat)
     factors = files.read()
     labels = files.column(files.labels, "labels")
     ids = files.column(files.ids, "ids")
@@ -117,7 +120,6 @@ def bins_of_files(
     if group_column is not None and options.group_by is not None and split_spec(options.group_by)[0].exists():
         marks["group_by"] = fingerprint(options.group_by)
     data = {"specs": asdict(files), "fingerprints": marks, "rows": len(factors)}
-    quantizer = options.quantizer(max_memory=max_memory)
     found = None if dry_run else _found(path, quantizer, data, parameters)
     if found is None:
         groups = _groups(files, factors, group_column, options)
@@ -150,10 +152,11 @@ def bins_of_files(
     return result
 
 
-def default_bins_path(spec: str) -> Path:
-    """Beside the embeddings: "x.npy" has "x.bins.npz"."""
+def default_bins_path(spec: str, compat: str | None = None) -> Path:
+    """Beside the embeddings: "x.npy" has "x.bins.npz", and "x.official.bins.npz" with compat."""
     path, name = split_spec(spec)
-    return path.with_name(f"{path.stem}{f'.{name}' if name and name.isidentifier() else ''}.bins.npz")
+    parts = [path.stem, name if name and name.isidentifier() else None, compat, "bins.npz"]
+    return path.with_name(".".join(part for part in parts if part))
 
 
 def _found(path: Path, quantizer: SampleQuantizer, data: dict[str, Any], grouping: dict[str, Any]) -> BinsFile | None:
