@@ -30,8 +30,8 @@ _PARTS_BYTES = 64 << 20  # csrc/cpu/rows.cpp: kPartNumbers
 _CHUNKS, _CHUNK_ROWS = 64, 256  # csrc/cpu/rows.cpp
 _TORCH_GRAM = 1 << 27  # dq_fast/ops/graph_cut_torch.py: GRAM_NUMBERS
 _TORCH_BYTES = 8 << 20  # similarities of a block of candidates, and copies of them
-_LAZY_ROW = 240  # bounds, gains and places; 160 measured where a group has few rows
-_LAZY_MATRICES = 46  # of [d1, d2]: sums, directions, moments of renewal
+_LAZY_ROW = 240  # bounds, gains and places: the 160 that the op names, and room for more; an allowance, not measured
+_LAZY_MATRICES = 46  # of [d1, d2]: sums, directions, moments of renewal; counted in the sources, not measured
 
 
 def parse_bytes(value: Any, name: str = "max_memory") -> int | None:

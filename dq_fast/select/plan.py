@@ -26,7 +26,7 @@ SIMILARITIES = ("cosine", "dot")
 _SHARE = 0.5  # of the memory that is free, where no max_memory is given
 _BATCH_BYTES = 256 << 20  # gathered at once where reading again costs nothing: the rows lie in memory
 _PAGE = 4096
-_LOOSE = 0.5  # looseness from which bounds are expected not to pay: see calibration.looseness
+_LOOSE = 0.5  # from which bounds are expected not to pay; a guess: the op judges for itself
 _WORTH_A_PROBE = 4.0  # seconds of expected work: then a probe of some milliseconds is nothing
 _PRODUCTS_AT_ONCE = 1e8  # products: less is done before the machine's speed is known
 
