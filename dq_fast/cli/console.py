@@ -36,7 +36,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         shown = action.help
-        nothing = (None, [], argparse.SUPPRESS)
+        nothing: tuple[object, ...] = (None, [], argparse.SUPPRESS)
         if shown and action.option_strings and action.nargs != 0 and action.default not in nothing:
             shown += " (default %(default)s)"
         return shown
