@@ -18,6 +18,10 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
+def _nothing(_: Pool) -> dict[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True)
 class Contender:
     """One way to choose samples.
@@ -27,6 +31,7 @@ class Contender:
         embedding: "gradient" or "features".
         quantizer, sample: parameters of `SampleQuantizer` and of its `sample`.
         measured: further parameters of `sample`, that are computed from the pool and the fitted quantizer.
+        options: of the method, from the pool.
         again: choose anew for every keep (methods whose weights, or picks, depend on how many are wanted).
         most: the largest keep it is asked for (methods that get slow).
     """
@@ -36,6 +41,7 @@ class Contender:
     quantizer: dict[str, Any] = field(default_factory=dict)
     sample: dict[str, Any] = field(default_factory=dict)
     measured: Callable[[Pool, SampleQuantizer], dict[str, Any]] = lambda pool, fitted: {}
+    options: Callable[[Pool], dict[str, Any]] = _nothing
     again: bool = False
     most: float = 1.0
 
@@ -45,7 +51,13 @@ class Contender:
         fitted = None
         for keep in sorted(keep for keep in keeps if keep <= self.most):
             if fitted is None or self.again:
-                settings = {**self.quantizer, "seed": seed, **({"max_keep": keep} if self.again else {})}
+                options = self.options(pool) or None
+                settings = {
+                    **self.quantizer,
+                    "seed": seed,
+                    "options": options,
+                    **({"max_keep": keep} if self.again else {}),
+                }
                 fitted = SampleQuantizer(**settings).fit(
                     embedding, pool.labels, features=pool.features, logits=pool.logits
                 )
@@ -85,6 +97,10 @@ def _ours() -> Iterator[Contender]:
     yield Contender("dq 10 bins difficulty, gradient", "gradient", paper, {"sampler": "difficulty"}, _difficulty)
 
 
+def _own_head(pool: Pool) -> dict[str, Any]:
+    return {} if pool.head is None else {"head": pool.head}
+
+
 def _others() -> Iterator[Contender]:
     """The other selection methods, those that work on any embedding on both."""
     yield Contender("random", quantizer={"method": "random"})
@@ -96,7 +112,8 @@ def _others() -> Iterator[Contender]:
     for name in METHODS:
         method = METHODS[name]
         if "factors" not in method.needs and name != "random":
-            yield Contender(name, "features", {"method": name}, again=not method.nested)
+            options = _own_head if name == "deepfool" else _nothing
+            yield Contender(name, "features", {"method": name}, options=options, again=not method.nested)
 
 
 CONTENDERS: dict[str, Contender] = {contender.name: contender for contender in (*_others(), *_ours())}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sets import FrozenSet
-from torch import Tensor
+from torch import Tensor, nn
 
 from dq_fast import gradient_embedding
 from dq_fast.embed.head import fit_head
@@ -58,6 +58,7 @@ class Pool:
     features: Tensor
     logits: Tensor
     gradient: tuple[Tensor, Tensor]
+    head: nn.Linear | None  # that was fitted to the pool, where the network has none for these classes
 
 
 def draw_pool(frozen: FrozenSet, spec: PoolSpec, seed: int) -> Pool:
@@ -74,6 +75,7 @@ def draw_pool(frozen: FrozenSet, spec: PoolSpec, seed: int) -> Pool:
         np.concatenate([rng.permutation(np.flatnonzero(frozen.labels == c))[: wanted[k]] for k, c in enumerate(order)])
     )
     features, labels = torch.from_numpy(frozen.features[rows]), frozen.labels[rows]
+    head = None
     if frozen.logits is None:
         head = fit_head(features, torch.from_numpy(labels), frozen.classes)
         with torch.no_grad():
@@ -81,4 +83,4 @@ def draw_pool(frozen: FrozenSet, spec: PoolSpec, seed: int) -> Pool:
     else:
         logits = torch.from_numpy(frozen.logits[rows])
     gradient = gradient_embedding(logits, features, torch.from_numpy(labels))
-    return Pool(rows, labels, features, logits, gradient)
+    return Pool(rows, labels, features, logits, gradient, head)
