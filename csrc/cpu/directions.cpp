@@ -50,6 +50,12 @@ Directions::Directions(const Rows& rows, const Rows32& copies) {
     rest_[i] = float(std::sqrt(std::max(0.0, 1 - square) + error_) * (1 + 1e-6));
   }
   direction_ = Array<double>();
+  for (int64_t i = 0; i < n; ++i) {
+    const double first = double(coordinate_[i * kDirections]);
+    least_ = i == 0 ? first : std::min(least_, first);
+    most_ = i == 0 ? first : std::max(most_, first);
+  }
+  least_ -= error_, most_ += error_;
 }
 
 void Directions::find(const Rows& rows, const Rows32& copies) {

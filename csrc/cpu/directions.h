@@ -20,6 +20,8 @@ class Directions {
   const float* coordinates(int64_t i) const { return coordinate_.data() + i * kDirections; }
   const float* coordinates() const { return coordinate_.data(); }  // [n, kDirections], zero from count() on
   const float* rests() const { return rest_.data(); }              // upper bounds
+  double least() const { return least_; }  // and most: of the coordinates along the first direction
+  double most() const { return most_; }
   // How wrong a_x . a_D - rest_x rest_D may be by the rounding of the coordinates, for ||D|| = 1.
   double error() const { return error_; }
 
@@ -27,7 +29,7 @@ class Directions {
   void find(const Rows& rows, const Rows32& copies);
 
   int64_t count_ = 0;
-  double error_ = 0;
+  double error_ = 0, least_ = 0, most_ = 0;
   Array<double> direction_;  // [kDirections, numbers], while they are found
   Array<float> coordinate_, rest_;
 };

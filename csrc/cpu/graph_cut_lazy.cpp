@@ -27,9 +27,11 @@
 namespace dq_fast {
 namespace {
 
-constexpr int64_t kPool = 512;     // slots of the pool: its similarities, 1 MB, stay in the second-level cache
-constexpr int64_t kFirst = 192;    // rows in it when a bin starts
-constexpr int64_t kSegments = 24;  // moments of renewal; each costs a distance of matrices whenever bounds are renewed
+constexpr int64_t kPool = 512;      // slots of the pool: its similarities, 1 MB, stay in the second-level cache
+constexpr int64_t kFirst = 192;     // rows in it when a bin starts
+constexpr int64_t kSegments = 24;   // moments of renewal; each costs a distance of matrices whenever bounds are renewed
+constexpr int64_t kFar = 1 << 14;   // rows of a group: with fewer, all bounds are renewed in a tenth of a millisecond
+constexpr int64_t kNearShare = 32;  // of the rows, this part is kept near at first
 constexpr int64_t kGramNumbers = 1 << 27;  // of a pool of everything: 512 MB
 constexpr int64_t kDoubtful = 12;  // float64 decisions a pick, on average: from here float64 everywhere costs less
 constexpr int64_t kJudge = 64;     // picks between looks at how it goes
@@ -65,7 +67,9 @@ class Lazy {
     first_ = everything_;
     if (everything_ == Everything::kNo) {
       directions_.reset(new Directions(rows, copies_));
-      outside_.reset(new Outside(rows, directions_.get(), job.unit()));
+      outside_.reset(new Outside(rows, directions_.get(), job.unit(), job.threads));
+      if (n_ >= kFar) far_.reset(new Outside(rows, directions_.get(), job.unit(), job.threads));
+      near_ = n_ / kNearShare;
     }
   }
 
@@ -137,7 +141,8 @@ class Lazy {
     if (pool_.capacity() == 0) pool_.reset(kPool, Pool::Source::kStored);
     int64_t* list;
     double* gain;
-    outside_->fill(&list, &gain);
+    Outside& all = far_ ? *far_ : *outside_;
+    all.fill(&list, &gain);
     int64_t count = 0;
     for (int64_t i = 0; i < n_; ++i)
       if (state_[i] == State::kHere) list[count++] = i;
@@ -160,9 +165,45 @@ class Lazy {
     for (int64_t k : chosen)
       if (wanted_[list[k]] == 1) in.push_back(list[k]), in_gain.push_back(gain[k]);
     pool_.add(in.data(), in_gain.data(), int64_t(in.size()));
-    if (picked_since_bin() == 0) outside_->begin_bin();
-    outside_->filled(count, error(), wanted_.data(), sum_.data());
+    if (picked_since_bin() == 0) {
+      outside_->begin_bin();
+      if (far_) far_->begin_bin();
+    }
+    all.filled(count, error(), wanted_.data(), sum_.data());
+    if (far_) {
+      outside_->clear();
+      int64_t* taken;
+      double* bound;
+      const int64_t near = far_->take(far_->limit_of(near_), &taken, &bound);
+      std::sort(taken, taken + near);
+      fresh(taken, near, bound);  // there is room for bounds, not the bounds themselves
+      for (int64_t k = 0; k < near; ++k) bound[k] += error() * rows_.scale(taken[k]);
+      outside_->append(taken, bound, near, sum_.data());
+      far_bound_ = far_->renew(sum_.data());
+      refilled_ = picked_;
+    }
     outside_bound_ = outside_->size() ? outside_->renew(sum_.data()) : -HUGE_VAL;
+  }
+
+  // Rows that are far may win by now: all their bounds are renewed, and the best of the rows come near.
+  void refill(double low) {
+    constexpr int64_t kOften =
+        64;  // picks: where the far rows' common bound does not even last so long, more come near
+    if (picked_ - refilled_ < kOften) near_ = std::min(2 * near_, n_);
+    refilled_ = picked_;
+    far_->renew(sum_.data());
+    looked_ += far_->size();
+    int64_t* taken;
+    double* gain;
+    const int64_t count = far_->take(std::min(low - tolerance_, far_->limit_of(near_)), &taken, &gain);
+    std::sort(taken, taken + count);
+    renewed_ += count;
+    fresh(taken, count, gain);
+    for (int64_t k = 0; k < count; ++k) gain[k] += error() * rows_.scale(taken[k]);
+    outside_->append(taken, gain, count, sum_.data());
+    far_bound_ = far_->size() ? far_->renew(sum_.data()) : -HUGE_VAL;
+    outside_bound_ = outside_->renew(sum_.data());
+    judge();
   }
 
   // Places of the `most` largest gains of at least `least`, in order of place; of equal ones the first.
@@ -185,7 +226,7 @@ class Lazy {
 
   // The same where all rows are in the pool.
   void populate_pool() {
-    directions_.reset(), outside_.reset();
+    directions_.reset(), outside_.reset(), far_.reset();
     const std::vector<int64_t> list = here();
     const int64_t count = int64_t(list.size());
     Array<double> gain(std::max<int64_t>(1, count));
@@ -201,7 +242,7 @@ class Lazy {
       for (int64_t s = 0; s < pool_.used(); ++s)
         if (pool_.is_alive(s)) pool_.gains()[s] = by_row[pool_.row(s)];
     }
-    outside_bound_ = -HUGE_VAL;
+    outside_bound_ = far_bound_ = -HUGE_VAL;
   }
 
   double picked_since_bin() const { return scales_; }
@@ -222,6 +263,14 @@ class Lazy {
       const double low =
           pool_.alive() ? simd().largest_sum(pool_.gains(), pool_.scales(), -error(), pool_.used()) : -HUGE_VAL;
       const double limit = low - tolerance_;
+      // An empty pool has no limit: rows that are near join it first.
+      if (far_ && far_->size() > 0 && far_bound_ >= limit && (pool_.alive() || outside_->size() == 0)) {
+        far_bound_ = far_->largest_now(sum_.data());
+        if (far_bound_ >= limit) {
+          refill(low);
+          continue;
+        }
+      }
       if (outside_bound_ >= limit) {
         outside_bound_ = outside_->size() ? outside_->renew(sum_.data()) : -HUGE_VAL;
         looked_ += outside_->size();
@@ -273,7 +322,9 @@ class Lazy {
     scales_ += std::max(1.0, rows_.scale(row));
     pool_.subtract(slot, 2 * unit());
     if (outside_ && everything_ == Everything::kNo) outside_->picked(row);
+    if (far_) far_->picked(row);
     outside_bound_ += 2 * unit() * (1 + 1e-9);  // c >= -1
+    far_bound_ += 2 * unit() * (1 + 1e-9);
     state_[row] = State::kGone;
     const int64_t twin = merged_ ? twin_[row] : -1;
     if (twin >= 0) {
@@ -314,6 +365,7 @@ class Lazy {
     const int64_t count =
         outside_->take(outside_->segments() >= kSegments ? -HUGE_VAL : low - tolerance_ - near, &taken, &gain);
     renewed_ += count;
+    std::sort(taken, taken + count);  // rows may lie in a file: forwards through it
     fresh(taken, count, gain);
     std::vector<int64_t> in, out;
     std::vector<double> in_gain, out_gain;
@@ -357,7 +409,8 @@ class Lazy {
   // if all rows were in the pool: with their similarities formed once, or for each pick on the spot.
   void judge() {
     if (everything_ != Everything::kNo) return;
-    const double d = double(rows_.d1() + rows_.d2()), m = double(pool_.alive() + outside_->size());
+    const double d = double(rows_.d1() + rows_.d2()),
+                 m = double(pool_.alive() + outside_->size() + (far_ ? far_->size() : 0));
     const double spent = double(renewed_) * (double(rows_.numbers()) + kHandling) + double(looked_) * kDirections +
                          double(pool_.products()) * d;
     const double done = double(ranked_), left = double(job_.total()) - done;
@@ -422,7 +475,7 @@ class Lazy {
   const Job& job_;
   Rows32 copies_;
   std::unique_ptr<Directions> directions_;
-  std::unique_ptr<Outside> outside_;
+  std::unique_ptr<Outside> outside_, far_;  // far_: of a long group, most rows, which share one bound
   Pool pool_;
   int64_t n_;
   double tolerance_;
@@ -431,11 +484,12 @@ class Lazy {
   std::vector<char> wanted_;   // populate()'s: is the row to be in the pool (1), is it there (2)
   bool merged_ = false;
   Everything everything_ = Everything::kNo, first_ = Everything::kNo;  // first_: as it began
-  Array<double> scratch_, total_, gradient_, sum_;  // [d1 + d2], then [d1, d2]: M, G and W
-  Array<double> base_;                              // [n]: <x, M> within base_error_ * scale
+  Array<double> scratch_, total_, gradient_, sum_;                     // [d1 + d2], then [d1, d2]: M, G and W
+  Array<double> base_;                                                 // [n]: <x, M> within base_error_ * scale
   Array<int32_t> where_;
   double base_error_ = 0, scales_ = 0;  // scales_: of the rows picked in this bin, each at least 1, added up
-  double outside_bound_ = 0, last_low_ = NAN;
+  double outside_bound_ = 0, far_bound_ = -HUGE_VAL, last_low_ = NAN;
+  int64_t near_ = 0, refilled_ = 0;  // rows that come near at once; when they last did
   int64_t decided_ = 0;
   int64_t picked_ = 0, last_picked_ = 0, doubts_ = 0;
   int64_t renewed_ = 0, looked_ = 0, ranked_ = 0;  // what judge() goes by

@@ -11,7 +11,7 @@ namespace dq_fast {
 
 class Outside {
  public:
-  Outside(const Rows& rows, const Directions* directions, double unit);
+  Outside(const Rows& rows, const Directions* directions, double unit, int threads);
 
   int64_t size() const { return size_; }
   int64_t row(int64_t p) const { return row_[p]; }
@@ -29,6 +29,11 @@ class Outside {
   void picked(int64_t row);  // a row was added to w
   // Renew all bounds; returns the largest.
   double renew(const double* w);
+  // What the largest bound can be by now, from what it was when last renewed or filled, for all rows alike: a bound on
+  // what any row can have gained since, from how far the sum of picks went along the first direction and off it.
+  double largest_now(const double* w) const;
+  // A limit that the largest `count` bounds reach, as they were renewed.
+  double limit_of(int64_t count);
   // Take out the rows with a bound of at least `limit`; returns how many. Until rows are appended they stand in
   // `taken`, in no particular order, and there is room for a number of each: both may be appended from there.
   int64_t take(double limit, int64_t** taken, double** room);
@@ -42,11 +47,17 @@ class Outside {
     double along[kDirections];  // its coordinates
   };
   void open_segment(const double* w);
+  Segment moment(const double* w) const;
   int64_t end_of(size_t s) const { return s + 1 < segments_.size() ? segments_[s + 1].begin : size_; }
+
+  void remember(double largest, const double* w);
 
   const Rows& rows_;
   const Directions* directions_;
   double unit_;
+  int threads_;
+  Segment last_;  // the moment of the last renewal
+  double last_largest_ = 0;
   int64_t size_ = 0, picked_ = 0;
   double along_[kDirections] = {};
   std::vector<Segment> segments_;
