@@ -12,6 +12,9 @@ from dq_fast.errors import InputError
 
 if TYPE_CHECKING:
     from dq_fast.pipeline import EmbeddingFiles, Options, RunFolder
+    from dq_fast.select.certificate import Certificate
+
+EXIT_INEXACT = 1
 
 _BINS = """\
 Splits samples into bins of diverse samples, or ranks them by another selection method. The plan (algorithm, reads,
@@ -20,7 +23,7 @@ memory, time) is printed before the work starts; --dry-run prints it and does no
 Of images, after dq-fast embed SOURCE RUN:
   dq-fast bins run                                   ten bins within classes, of the loss gradients (the paper)
   dq-fast bins run --method herding --embedding features
-  dq-fast bins run --certify 100                     and look at 100 picks again, exhaustively in float64
+  dq-fast bins run --certify 100                     and look at 100 picks again; exit status 1 if one is wrong
 
 Of bare embeddings (text, anything): npy, npz:KEY, safetensors:NAME, parquet:COLUMN; larger than memory is fine:
   dq-fast bins vectors.npy --dry-run                 how it would be done
@@ -129,8 +132,8 @@ def _is_run(text: str) -> bool:
 _FILE_ONLY = ("factor", "labels", "label_column", "ids", "id_column", "features", "logits", "add", "remove", "old")
 
 
-def run_bins(parsed: argparse.Namespace) -> None:
-    """Bins from a run's embedding, or from files."""
+def run_bins(parsed: argparse.Namespace) -> int:
+    """Bins from a run's embedding, or from files; exit status 1 if a certificate finds a pick that is not exact."""
     from dq_fast import pipeline
 
     options = pipeline.Options.of(**arguments.given(parsed))
@@ -138,24 +141,26 @@ def run_bins(parsed: argparse.Namespace) -> None:
         options = pipeline.Options(**{**vars(options), "bins": pipeline.at_depth(options.bins, None)})
     if parsed.add is not None or parsed.remove is not None:
         _change(parsed)
-    elif _is_run(parsed.folder):
+        return 0
+    if _is_run(parsed.folder):
         given = [name for name in _FILE_ONLY if getattr(parsed, name)]
         if given:
             option = "--" + given[0].replace("_", "-")
             raise InputError(f"{option} must go with an embeddings file, got the run folder {parsed.folder}")
-        _bins_of_run(parsed, options)
+        certificate = _bins_of_run(parsed, options)
     else:
-        _bins_of_files(parsed, options)
+        certificate = _bins_of_files(parsed, options)
+    return EXIT_INEXACT if certificate is not None and not certificate.holds else 0
 
 
-def _bins_of_run(parsed: argparse.Namespace, options: Options) -> None:
+def _bins_of_run(parsed: argparse.Namespace, options: Options) -> Certificate | None:
     from dq_fast import pipeline
 
     run = pipeline.RunFolder(parsed.folder, create=False)
     embedding = pipeline.load_embedding(run)
     if parsed.dry_run:
         _print_plan(parsed, pipeline.plan_bins_stage(run, embedding, options.bins, max_memory=parsed.max_memory))
-        return
+        return None
     _check_official_out(parsed, options.bins.compat == "official")
     with progress_bars(parsed.quiet) as progress:
         quantizer = pipeline.bins_stage(
@@ -173,6 +178,7 @@ def _bins_of_run(parsed: argparse.Namespace, options: Options) -> None:
         paths = pipeline.write_official_bins(run, quantizer, parsed.out, parsed.official_name)
         result["files"] = [str(path) for path in paths]
     print_result(parsed, f"bins of {parsed.folder}", result, quantizer.certificate_)
+    return quantizer.certificate_
 
 
 def _check_official_out(parsed: argparse.Namespace, official: bool) -> None:
@@ -204,7 +210,7 @@ def _files(parsed: argparse.Namespace) -> EmbeddingFiles:
     )
 
 
-def _bins_of_files(parsed: argparse.Namespace, options: Options) -> None:
+def _bins_of_files(parsed: argparse.Namespace, options: Options) -> Certificate | None:
     from dq_fast import pipeline
 
     out = parsed.out
@@ -224,7 +230,7 @@ def _bins_of_files(parsed: argparse.Namespace, options: Options) -> None:
         )
     if parsed.dry_run:
         _print_plan(parsed, made.plan)
-        return
+        return None
     quantizer = made.file.quantizer
     result = {**_facts(quantizer, "rows", made.reused), "file": str(made.path)}
     if parsed.official_name is not None:
@@ -233,6 +239,7 @@ def _bins_of_files(parsed: argparse.Namespace, options: Options) -> None:
         paths = write_official(parsed.out, parsed.official_name, quantizer.bins_)
         result["files"] = [str(path) for path in paths]
     print_result(parsed, f"bins of {parsed.folder}", result, quantizer.certificate_)
+    return quantizer.certificate_
 
 
 def _change(parsed: argparse.Namespace) -> None:

@@ -69,14 +69,14 @@ def register(verbs: Any) -> None:
     verb.set_defaults(run=run)
 
 
-def run(parsed: argparse.Namespace) -> None:
-    """Compress, then train and compare if asked."""
+def run(parsed: argparse.Namespace) -> int:
+    """Compress, then train and compare if asked; exit status 1 if a certificate finds a pick that is not exact."""
     from dq_fast.pipeline import Options, compare_training, compress_run, find_test_source
 
     options = Options.of(**arguments.given(parsed))
     if parsed.dry_run:
         _dry_run(parsed, options)
-        return
+        return 0
     # Before hours of work, not after: is there something to test on?
     test = find_test_source(parsed.source, options.source, parsed.test) if parsed.train else None
     with progress_bars(parsed.quiet) as progress:
@@ -154,6 +154,7 @@ def run(parsed: argparse.Namespace) -> None:
         )
 
     emit(parsed, result, show)
+    return 1 if done.certificate is not None and not done.certificate.holds else 0
 
 
 def _dry_run(parsed: argparse.Namespace, options: Options) -> None:

@@ -77,6 +77,22 @@ def test_bins_are_taken_over_when_nothing_changed_and_never_overwritten(rows, ca
     assert (folder / "mine.npz").read_bytes() == b"precious"
 
 
+def test_a_certificate_that_does_not_hold_is_exit_status_1(rows, capsys):
+    folder, _, _ = rows
+    command = ["bins", str(folder / "x.npy"), "--certify", "50", "--json", "-q"]
+    assert main(command) == 0
+    with np.load(folder / "x.bins.npz") as found:
+        arrays = dict(found)
+    first = arrays["ranking"][:2].copy()
+    arrays["ranking"][:2] = first[::-1]  # bins with two picks exchanged
+    np.savez(folder / "x.bins.npz", **arrays)
+    capsys.readouterr()
+    assert main([*command[:3], "60", *command[4:]]) == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert not facts["certificate"]["holds"]
+    assert facts["certificate"]["faults"][0]["row"] == first[1]
+
+
 def test_dry_run_tells_the_plan_and_writes_nothing(rows, capsys):
     folder, _, _ = rows
     plan = result(capsys, "bins", folder / "x.npy", "--dry-run", "--max-memory", "1GiB")["plan"]
