@@ -115,8 +115,17 @@ int64_t graph_cut_given(const void* s, bool is_float64, int64_t n, const Ranking
   if (n == 0) return kAllFinite;
   Monitor monitor(listener);
   Trace unused{};
-  const Job job{0,       ranking.sizes,   ranking.bins,  ranking.lam, false, ranking.method,
-                threads, ranking.indices, ranking.gains, &monitor,    ranking.trace ? ranking.trace : &unused};
+  const Job job{0,
+                ranking.sizes,
+                ranking.bins,
+                ranking.lam,
+                false,
+                ranking.method,
+                threads,
+                ranking.indices,
+                ranking.gains,
+                &monitor,
+                ranking.trace ? ranking.trace : &unused};
   const int64_t bad =
       is_float64 ? pick_given(static_cast<const double*>(s), n, job) : pick_given(static_cast<const float*>(s), n, job);
   monitor.finish();
