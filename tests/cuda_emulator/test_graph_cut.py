@@ -317,9 +317,9 @@ def test_other_backends_agree(emulated, small_blocks, method):
         torch.testing.assert_close(found[2], gains, rtol=1e-12, atol=1e-10)
 
 
-@forward
+@forward  # these two are about Python: the kernels do what they do in other tests
 @pytest.mark.parametrize("method", METHODS)
-def test_progress_counts_every_row(emulated, small_blocks, monkeypatch, method):
+def test_progress_counts_every_row_plain_only(emulated, small_blocks, monkeypatch, method):
     monkeypatch.setattr("time.monotonic", itertools.count(1).__next__)  # every word gets through
     monkeypatch.setattr(graph_cut_torch, "GRAM_NUMBERS", 13_000)
     factors, offsets = HARD["two factors"]
@@ -333,7 +333,7 @@ def test_progress_counts_every_row(emulated, small_blocks, monkeypatch, method):
 
 @forward
 @pytest.mark.parametrize("method", METHODS)
-def test_an_error_in_the_listener_comes_through(emulated, method):
+def test_an_error_in_the_listener_comes_through_plain_only(emulated, method):
     def listen(stage, done, total):
         raise RuntimeError("stop it")
 
