@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dq_fast.errors import InputError
+from dq_fast.ops import registry
 from dq_fast.select.draft import rank_as
 from dq_fast.select.groups import Groups
 from dq_fast.select.incremental import add, refit, remove
 from dq_fast.select.partition import Partition, Settings
 from tests.select import dense
 
+NATIVE = registry.backends()["graph_cut_bins"]["cpu"].serves == "native"
 ARRAYS = ("ids", "of_row", "names", "ranking", "bin_of", "gains", "changed")
 
 
@@ -43,7 +45,9 @@ def names_of(n, first=0):
 
 def same(made, expected, but=()):
     for name in ARRAYS:
-        if name not in but:
+        if name == "gains" and not NATIVE:  # torch's last bit depends on how many rows go together
+            np.testing.assert_allclose(made.gains, expected.gains, rtol=1e-13, atol=1e-13)
+        elif name not in but:
             np.testing.assert_array_equal(getattr(made, name), getattr(expected, name), err_msg=name)
     for name in ("of_bin", "largest", "mean", "total"):
         np.testing.assert_allclose(getattr(made.sums, name), getattr(expected.sums, name), atol=1e-11, err_msg=name)

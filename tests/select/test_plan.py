@@ -17,6 +17,8 @@ from dq_fast.select.memory import parse_bytes
 from dq_fast.select.plan import plan_bins
 from dq_fast.select.rows import as_factors
 
+from .marks import native
+
 
 @pytest.mark.parametrize(
     ("text", "size"),
@@ -53,6 +55,7 @@ def test_what_it_needs_when_it_does_not_fit():
             plan_bins(as_factors(x), Groups.of(None, 1000), 2, max_memory=1 << 20, **wrong)
 
 
+@native
 def test_more_memory_never_reads_more(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(5000, 128)).astype(np.float32))
     factors = as_factors(tmp_path / "x.npy")

@@ -18,6 +18,8 @@ from dq_fast.select.plan import plan_bins
 from dq_fast.select.ranking import rank_bins
 from dq_fast.select.rows import as_factors
 
+from .marks import native
+
 
 def product_rows(factors, normalise):
     """The product embedding [n, d1 * d2 * ...] in float64, of normalised factors or of factors as they are."""
@@ -88,6 +90,7 @@ def data():
 LIMITS = (None, "16.3MiB", "16.6MiB", "17MiB", "19MiB", "22MiB", "200MiB", 10**10)
 
 
+@native
 @pytest.mark.parametrize("factors", [1, 2, 3])
 @pytest.mark.parametrize("grouped", [False, True])
 @pytest.mark.parametrize("center", [False, True])
@@ -142,6 +145,7 @@ def test_every_kind_of_rows(data, kind, tmp_path):
         check(ranked, expected((factors.tensors[0].double().numpy(),), groups, 4, 1.0))
 
 
+@native
 def test_a_group_that_does_not_fit_goes_through_a_file():
     x, labels = np.random.default_rng(0).normal(size=(300, 3000)).astype(np.float32), np.arange(300) % 2
     factors, groups = as_factors(x), Groups.of(labels, 300)
@@ -164,6 +168,7 @@ def test_hardly_any_rows(n, similarity):
     assert ranked.ranking.tolist() == list(range(n))
 
 
+@native
 def test_bad_rows_are_named_by_their_number(data):
     x, _, labels = data
     x = x.copy()
@@ -180,6 +185,7 @@ def _into(heard):
     return lambda stage, done, total: heard.append((stage, done, total))
 
 
+@native
 def test_progress_counts_all_rows_once(data):
     x, _, labels = data
     groups = Groups.of(labels, 125)
@@ -191,6 +197,7 @@ def test_progress_counts_all_rows_once(data):
         assert [done for _, done, _ in heard] == sorted(done for _, done, _ in heard)
 
 
+@native
 def test_stopping_from_progress(data):
     x, _, labels = data
 
