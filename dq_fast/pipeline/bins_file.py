@@ -24,8 +24,8 @@ from dq_fast.errors import InputError
 from dq_fast.files import atomic_write
 from dq_fast.pipeline.columns import split_spec
 from dq_fast.select import SampleQuantizer
-from dq_fast.select.kept_rows import Sums
 from dq_fast.select.partition import Partition, Settings
+from dq_fast.select.partition.sums import Sums
 
 FORMAT = "dq_fast bins 1"
 _NEEDED = ("ids", "groups", "ranking", "bin_of", "gains")

@@ -21,10 +21,9 @@ from dq_fast.pipeline.options import BinOptions, SampleOptions
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.progress import Progress, silent
 from dq_fast.select import METHODS, Groups, SampleQuantizer, kmeans_groups
-from dq_fast.select.fits import MethodPlan
 from dq_fast.select.official import write_official
-from dq_fast.select.parameters import check_parameters
 from dq_fast.select.plan import Plan
+from dq_fast.select.quantizer import MethodPlan, check_parameters
 from dq_fast.select.rows import Factors
 from dq_fast.select.samplers import bin_importance, class_difficulty
 

@@ -18,10 +18,9 @@ from dq_fast.pipeline.columns import read_column, split_spec
 from dq_fast.pipeline.options import BinOptions, SampleOptions
 from dq_fast.progress import Progress, silent
 from dq_fast.select import Groups, SampleQuantizer, kmeans_groups
-from dq_fast.select.fits import MethodPlan
-from dq_fast.select.incremental import Change
-from dq_fast.select.parameters import check_parameters
+from dq_fast.select.partition import Change
 from dq_fast.select.plan import Plan
+from dq_fast.select.quantizer import MethodPlan, check_parameters
 from dq_fast.select.rows import Factors, as_factors
 from dq_fast.select.samplers import bin_importance
 

@@ -23,10 +23,8 @@ from dq_fast.progress import Progress, silent
 from dq_fast.restore import Store
 from dq_fast.restore import open as open_store
 from dq_fast.select.certificate import Certificate
-from dq_fast.select.fits import MethodPlan
-from dq_fast.select.memory import parse_bytes
-from dq_fast.select.parameters import check_parameters
-from dq_fast.select.plan import Plan
+from dq_fast.select.plan import Plan, parse_bytes
+from dq_fast.select.quantizer import MethodPlan, check_parameters
 
 
 @dataclass

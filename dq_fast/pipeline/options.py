@@ -7,8 +7,8 @@ from typing import Any
 
 from dq_fast.errors import InputError
 from dq_fast.select import SAMPLERS, SampleQuantizer
-from dq_fast.select.parameters import ALGORITHMS, check_parameters
 from dq_fast.select.presets import preset as preset_named
+from dq_fast.select.quantizer import ALGORITHMS, check_parameters
 
 
 @dataclass(frozen=True)

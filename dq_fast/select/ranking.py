@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from dq_fast import ops
 from dq_fast.errors import InputError
 from dq_fast.progress import Progress
-from dq_fast.select import memory
-from dq_fast.select.gather import gather, raise_first_bad
+from dq_fast.select.dots.rank import rank_dot
 from dq_fast.select.groups import Groups
-from dq_fast.select.plan import Plan
+from dq_fast.select.plan import Plan, layout, memory
 from dq_fast.select.rows import Factors
+from dq_fast.select.rows.gather import gather, raise_first_bad
 
 Ints = NDArray[np.int64]
 
@@ -80,9 +80,8 @@ def rank_bins(
     out = Ranked(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))
     seen: list[dict[str, Any]] = []
     if similarity == "dot":
-        from dq_fast.select.dot import rank_dot
-
-        seen.append(rank_dot(factors, groups, n_bins, plan, out, lam=lam, center=center, advance=watch.advance))
+        room = plan.max_memory - layout.RESULT_BYTES * n - layout.FIXED_BYTES
+        seen.append(rank_dot(factors, groups, n_bins, out, lam=lam, center=center, room=room, advance=watch.advance))
     else:
         for first, last in zip(plan.bounds[:-1], plan.bounds[1:], strict=True):
             settings = {"lam": lam, "shifted": shifted, "center": center, "method": plan.method}

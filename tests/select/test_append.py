@@ -8,10 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dq_fast.select.append import level
 from dq_fast.select.groups import Groups
-from dq_fast.select.incremental import add, remove
-from dq_fast.select.partition import Partition, Settings
+from dq_fast.select.partition import Partition, Settings, add, remove
+from dq_fast.select.partition.append import level
 from tests.select import dense
 
 
@@ -137,7 +136,7 @@ def test_many_new_rows_without_their_matrix(monkeypatch):
     x = rng.normal(size=(60, 4))
     before = partition([x[:30]], None, Settings(3))
     expected = add(before, x[30:]).partition
-    monkeypatch.setattr("dq_fast.select.append._GRAM_ROWS", 5)
+    monkeypatch.setattr("dq_fast.select.partition.append._GRAM_ROWS", 5)
     found = add(before, x[30:]).partition
     assert found.ranking.tolist() == expected.ranking.tolist()
     np.testing.assert_allclose(found.gains, expected.gains, atol=1e-12)

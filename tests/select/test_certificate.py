@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from dq_fast import ops
 from dq_fast.errors import InputError
-from dq_fast.select import exhaustive
-from dq_fast.select.certificate import certify
+from dq_fast.select.certificate import certify, exhaustive
 from dq_fast.select.groups import Groups
 from tests.select import dense
 

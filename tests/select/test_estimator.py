@@ -14,7 +14,7 @@ import torch
 from dq_fast import SampleQuantizer
 from dq_fast.errors import InputError
 from dq_fast.select import METHODS, PRESETS
-from dq_fast.select.given import Given
+from dq_fast.select.quantizer.given import Given
 
 sklearn = pytest.importorskip("sklearn")
 pd = pytest.importorskip("pandas")

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from dq_fast.errors import InputError
 from dq_fast.ops import registry
-from dq_fast.select.draft import rank_as
 from dq_fast.select.groups import Groups
-from dq_fast.select.incremental import add, refit, remove
-from dq_fast.select.partition import Partition, Settings
+from dq_fast.select.partition import Partition, Settings, add, refit, remove
+from dq_fast.select.partition.draft import rank_as
 from tests.select import dense
 
 NATIVE = registry.backends()["graph_cut_bins"]["cpu"].serves == "native"

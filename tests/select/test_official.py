@@ -92,7 +92,7 @@ def test_ties_go_to_the_lowest_row():
 def test_classes_that_do_not_fit_a_block_come_one_by_one(monkeypatch):
     rows, labels = clustered(120, 5, 0), np.arange(120) % 3
     seen = []
-    monkeypatch.setattr("dq_fast.select.official._BLOCK_BYTES", 41 * 5 * 8)
+    monkeypatch.setattr("dq_fast.select.official.bins._BLOCK_BYTES", 41 * 5 * 8)
     bins = official_bins(rows, labels, 4, progress=lambda stage, done, total: seen.append((stage, done, total)))
     assert seen == [("bins", 40, 120), ("bins", 80, 120), ("bins", 120, 120)]
     same(bins, dense_bins(rows, labels, 4))

@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 
 from dq_fast.errors import InputError
-from dq_fast.select import memory
 from dq_fast.select.groups import Groups
-from dq_fast.select.memory import parse_bytes
-from dq_fast.select.plan import plan_bins
+from dq_fast.select.plan import memory, parse_bytes, plan_bins
 from dq_fast.select.rows import as_factors
 
 from .marks import native
@@ -69,7 +67,7 @@ def test_more_memory_never_reads_more(tmp_path):
 WATCHED = """
 import sys, threading, time
 import numpy as np
-from dq_fast.select import memory
+from dq_fast.select.plan import memory
 from dq_fast.select.groups import Groups
 from dq_fast.select.plan import plan_bins
 from dq_fast.select.ranking import rank_bins

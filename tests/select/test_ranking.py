@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dq_fast.errors import InputError
-from dq_fast.select import dot, dot_streamed
-from dq_fast.select.dot_products import Products
+from dq_fast.select.dots import rank, streamed
+from dq_fast.select.dots.products import Products
 from dq_fast.select.groups import Groups
 from dq_fast.select.plan import plan_bins
 from dq_fast.select.ranking import rank_bins
@@ -243,8 +243,8 @@ def test_dot_products(n, widths, n_bins, lam, center, kind, seed, pool, kept):
     check(rank_bins(rows, groups, n_bins, plan, lam=lam, center=center, similarity="dot"), truth)
     products = Products(rows, np.arange(n), center=center, room=1 << 30 if kept else 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dot_streamed, "_POOL", pool)
-        ranking, bin_of, gains = dot_streamed.rank_streamed(products, n_bins, lam, 1 << 30, lambda done: None)
+        patch.setattr(streamed, "_POOL", pool)
+        ranking, bin_of, gains = streamed.rank_streamed(products, n_bins, lam, 1 << 30, lambda done: None)
     assert np.array_equal(ranking, truth[0])
     assert np.array_equal(bin_of, truth[1])
     assert np.allclose(gains, truth[2], rtol=1e-9, atol=1e-9 * max(1, np.abs(truth[2]).max(initial=0)))
@@ -253,7 +253,7 @@ def test_dot_products(n, widths, n_bins, lam, center, kind, seed, pool, kept):
 def test_streamed_dot_products_by_class(data, monkeypatch):
     x, y, labels = data
     groups = Groups.of(labels, 125)
-    monkeypatch.setattr(dot, "_given_bytes", lambda factors, rows, center: 1 << 60)
+    monkeypatch.setattr(rank, "given_bytes", lambda factors, rows, center: 1 << 60)
     plan = plan_bins(as_factors((x, y)), groups, 4, similarity="dot")
     assert plan.algorithm == "streamed"
     ranked = rank_bins(as_factors((x, y)), groups, 4, plan, similarity="dot")

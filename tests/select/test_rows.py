@@ -12,7 +12,7 @@ import torch
 
 from dq_fast.errors import InputError
 from dq_fast.select.rows import as_factors
-from dq_fast.select.scratch import scratch
+from dq_fast.select.rows.scratch import scratch
 
 
 @pytest.fixture(autouse=True)

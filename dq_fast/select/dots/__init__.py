@@ -1,0 +1,1 @@
+"""Raw dot products as similarities, exact in float64."""

@@ -1,0 +1,228 @@
+"""How rows will be ranked: by which algorithm, how many groups at a time, with how many reads, and in what time."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import torch
+
+from dq_fast import ops
+from dq_fast.errors import InputError
+from dq_fast.ops import checks
+from dq_fast.select.groups import Groups
+from dq_fast.select.plan import layout, memory
+from dq_fast.select.plan.calibration import looseness, machine, measured
+from dq_fast.select.plan.dots import plan_dot
+from dq_fast.select.plan.layout import Layout
+from dq_fast.select.plan.memory import readable
+from dq_fast.select.plan.plan import Plan
+from dq_fast.select.rows import Factors
+from dq_fast.select.rows.gather import gathered_row_bytes, serves_in_place, working_dtype
+from dq_fast.select.settings import SIMILARITIES
+
+ALGORITHMS = ("auto", "dq", "naive", "gram", "lazy")
+
+_SHARE = 0.5  # of the memory that is free, where no max_memory is given
+_BATCH_BYTES = 256 << 20  # gathered at once where reading again costs nothing: the rows lie in memory
+_PAGE = 4096
+_LOOSE = 0.5  # from which bounds are expected not to pay; a guess: the op judges for itself
+_WORTH_A_PROBE = 4.0  # seconds of expected work: then a probe of some milliseconds is nothing
+_PRODUCTS_AT_ONCE = 1e8  # products: less is done before the machine's speed is known
+
+
+def plan_bins(
+    factors: Factors,
+    groups: Groups,
+    n_bins: int,
+    *,
+    algorithm: str = "auto",
+    similarity: str = "cosine",
+    center: bool = False,
+    shifted: bool = True,
+    max_memory: int | str | None = None,
+    probe: bool = True,
+) -> Plan:
+    """Decide how to rank the rows of every group within a limit of memory.
+
+    Args:
+        factors: the rows, see `as_factors`.
+        groups: which rows are chosen among each other.
+        n_bins: number of bins, at least 1.
+        algorithm: "auto" (or "dq"), "naive", "gram" or "lazy".
+        similarity: "cosine" or "dot".
+        center: see `dq_fast.ops.graph_cut_bins`.
+        shifted: the same.
+        max_memory: bytes, or a text like "2GiB", that ranking may take beyond the input and the groups; None: half of
+            what is free. The input's own pages, where it is mapped from a file, do not count: the system drops them
+            when it needs them.
+        probe: look at some rows, and time some work, where there is enough to do for that not to matter.
+
+    Raises:
+        InputError: an argument out of range, or not even one group at a time fits: says how much is needed.
+    """
+    checks.integer("n_bins", n_bins, 1)
+    checks.one_of("algorithm", algorithm, ALGORITHMS)
+    checks.one_of("similarity", similarity, SIMILARITIES)
+    limit = memory.parse_bytes(max_memory)
+    given = limit is not None
+    if limit is None:
+        limit = max(64 << 20, int(memory.available() * _SHARE))
+    if similarity == "dot":
+        return plan_dot(factors, groups, n_bins, limit, center=center)
+    footprint = Layout(factors.widths, tuple(working_dtype(x) for x in factors.tensors), center, _is_native(factors))
+    draft = _fit(factors, groups, footprint, "auto" if algorithm == "dq" else algorithm, limit, given)
+    return _with_times(draft, factors, groups, n_bins, footprint, probe, center, shifted)
+
+
+def _fit(factors: Factors, groups: Groups, footprint: Layout, method: str, limit: int, given: bool) -> Plan:
+    """Method, source and batches that fit the limit: the first of those in order of speed."""
+    sizes = groups.sizes
+    largest = int(sizes.max(initial=0))
+    in_place = groups.in_order and serves_in_place(factors)
+    row_bytes = 0 if in_place else gathered_row_bytes(factors)
+    fixed = layout.RESULT_BYTES * len(factors) + layout.FIXED_BYTES
+    at_once = max(1, min(torch.get_num_threads(), len(sizes)))
+    methods = ("auto", "lazy", "naive") if method == "auto" else (method,)
+    places = ("in place",) if in_place else ("gathered in memory", "gathered in a file")
+    least = None
+    ways = [(source, one) for source in places for one in methods if one != "naive"]
+    ways += [(source, "naive") for source in places if "naive" in methods]  # a file is quicker than a read a pick
+    for source, candidate in ways:
+        for flight in dict.fromkeys((at_once, 1)):
+            in_memory = (
+                layout.OUTPUT_BYTES + footprint.batch_row_bytes + (row_bytes if source == "gathered in memory" else 0)
+            )
+            need = fixed + flight * (footprint.workspace(candidate, largest) + largest * in_memory)
+            least = need if least is None else min(least, need)
+            if need > limit:
+                continue
+            room = limit - fixed - flight * footprint.workspace(candidate, largest)
+            if source == "gathered in memory" and not given and not factors.mapped:
+                room = min(room, max(_BATCH_BYTES, flight * largest * in_memory))
+            bounds = _batches(sizes, max(1, room // in_memory), 1 if flight < at_once else None)
+            widest = max((int(groups.offsets[b] - groups.offsets[a]) for a, b in _pairs(bounds)), default=0)
+            spent = fixed + flight * footprint.workspace(candidate, largest) + widest * in_memory
+            return _draft(factors, groups, candidate, method, source, bounds, spent, limit)
+    raise InputError(
+        f"max_memory must be at least {readable(float(least or 0))} for groups of up to {largest} rows"
+        f"{'' if method == 'auto' else f' with method {method!r}'}, got {readable(limit)}"
+        + ("; method 'auto' may need less" if method != "auto" else "")
+    )
+
+
+def _is_native(factors: Factors) -> bool:
+    """Whether the native code ranks rows where they are."""
+    serving = ops.backends()["graph_cut_bins"].get(factors.device.type)
+    return serving is not None and serving.serves == "native"
+
+
+def _pairs(bounds: tuple[int, ...]) -> list[tuple[int, int]]:
+    return list(itertools.pairwise(bounds))
+
+
+def _batches(sizes: np.ndarray, rows: int, groups: int | None) -> tuple[int, ...]:
+    """Group numbers at which batches begin, and the end: as many groups as `rows` hold, at least one."""
+    bounds, held, count = [0], 0, 0
+    for k, size in enumerate(sizes.tolist()):
+        if count and (held + size > rows or count == groups):
+            bounds.append(k)
+            held, count = 0, 0
+        held, count = held + size, count + 1
+    return tuple(bounds) if not len(sizes) else (*bounds, len(sizes))
+
+
+def _draft(
+    factors: Factors,
+    groups: Groups,
+    method: str,
+    asked: str,
+    source: str,
+    bounds: tuple[int, ...],
+    spent: int,
+    limit: int,
+) -> Plan:
+    reasons = []
+    if source == "in place":
+        reasons.append("rows of a group lie together: nothing is copied")
+    elif groups.in_order:
+        reasons.append("rows are brought into the type and order that the kernels read, batch by batch")
+    else:
+        reasons.append("rows of a group lie apart: every batch gathers its own, in ascending order")
+    if source == "gathered in a file":
+        reasons.append("the largest group does not fit max_memory: its rows go through a temporary file")
+    if method != asked:
+        reasons.append(f"max_memory leaves room for method {method!r} only")
+    batches = max(0, len(bounds) - 1)
+    if factors.mapped and source != "in place":
+        pages = -(-factors.row_bytes // _PAGE) + 1
+        read = min(batches * factors.nbytes, len(factors) * pages * _PAGE)
+    else:
+        read = factors.nbytes
+    return Plan(
+        algorithm=method,
+        method=method,
+        groups_at_once=max((b - a for a, b in _pairs(bounds)), default=0),
+        batches=batches,
+        passes=float(1 if source == "in place" else batches),
+        bytes_read=int(read),
+        memory=spent,
+        max_memory=limit,
+        seconds=None,
+        source=source,
+        reasons=tuple(reasons),
+        bounds=bounds,
+    )
+
+
+def _with_times(
+    plan: Plan,
+    factors: Factors,
+    groups: Groups,
+    n_bins: int,
+    footprint: Layout,
+    probe: bool,
+    center: bool,
+    shifted: bool,
+) -> Plan:
+    """The plan with the algorithm, passes and seconds to expect."""
+    sizes = groups.sizes.astype(np.float64)
+    squares, n, largest = float((sizes**2).sum()), len(factors), int(sizes.max(initial=0))
+    width = float(sum(footprint.widths))
+    reasons = list(plan.reasons)
+    algorithm = plan.algorithm
+    if squares * width < _PRODUCTS_AT_ONCE:
+        small = "gram" if algorithm == "auto" else algorithm
+        return dataclasses.replace(plan, algorithm=small, passes=_passes(plan, small, n_bins))
+    rows = groups.rows(int(np.argmax(groups.sizes)))
+    loose = looseness(factors, rows, center) if probe else 0.0
+    if probe and plan.method in ("auto", "lazy"):
+        words = "bounds will be loose" if loose > _LOOSE else "bounds will exclude most rows"
+        reasons.append(f"{100 * loose:.0f} % of a sample of rows lies outside 16 directions: {words}")
+    if algorithm == "auto":
+        short = footprint.numbers > 4 * largest and len(footprint.widths) == 2
+        matrix = 4 * largest * largest <= 512 << 20
+        algorithm = "gram" if largest <= 512 or (matrix and (short or loose > _LOOSE)) else "lazy"
+    speed = machine(torch.get_num_threads())
+    per_pick = squares * (min(factors.row_bytes, 4 * width) / speed.bytes)
+    formed = squares * (width / speed.products + 12 / speed.bytes)
+    bounded = n * (
+        (16 + 2 * n_bins) * footprint.numbers / speed.products * 2 + (512 + loose * largest) * width / speed.products
+    )
+    seconds = {"naive": per_pick, "gram": formed}.get(algorithm, min(bounded, per_pick))
+    if probe and seconds > _WORTH_A_PROBE and factors.device.type == "cpu":
+        took, m = measured(factors, rows, n_bins, plan.method, center, shifted)
+        power = 1.0 if algorithm == "lazy" and loose <= _LOOSE else 2.0
+        seconds = took * float(((np.minimum(sizes, 1e12) / max(1, m)) ** power).sum())
+        reasons.append(f"time from {m} rows ranked in {took:.2g} s")
+    seconds += plan.bytes_read / speed.bytes
+    passes = _passes(dataclasses.replace(plan, algorithm=algorithm), algorithm, n_bins)
+    return dataclasses.replace(plan, algorithm=algorithm, seconds=seconds, passes=passes, reasons=tuple(reasons))
+
+
+def _passes(plan: Plan, algorithm: str, n_bins: int) -> float:
+    """Reads of all rows from where they come from: gathered rows are read once a batch."""
+    if plan.source != "in place":
+        return plan.passes
+    return {"gram": 3.0, "naive": 3.0}.get(algorithm, 4.0 + 2.0 * n_bins)

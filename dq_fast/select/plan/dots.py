@@ -1,0 +1,53 @@
+"""Plans for raw dot products."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from dq_fast.errors import InputError
+from dq_fast.select.dots import rank
+from dq_fast.select.dots.streamed import least_bytes
+from dq_fast.select.groups import Groups
+from dq_fast.select.plan import layout, memory
+from dq_fast.select.plan.calibration import machine
+from dq_fast.select.plan.plan import Plan
+from dq_fast.select.rows import Factors
+
+
+def plan_dot(factors: Factors, groups: Groups, n_bins: int, limit: int, *, center: bool) -> Plan:
+    """How dot products are ranked: similarities formed where they fit the limit, else streamed; group by group."""
+    fixed = layout.RESULT_BYTES * len(factors) + layout.FIXED_BYTES
+    sizes = groups.sizes
+    largest = int(sizes.max(initial=0))
+    room = limit - fixed
+    given = rank.given_bytes(factors, largest, center) <= room
+    least = least_bytes(factors, largest)
+    if not given and least > room:
+        raise InputError(
+            f"max_memory must be at least {memory.readable(fixed + least)} for dot products of groups of up to "
+            f"{largest} rows, got {memory.readable(limit)}"
+        )
+    speed = machine(torch.get_num_threads())
+    numbers = float(np.prod(factors.widths, dtype=np.float64))
+    formed = float((sizes.astype(np.float64) ** 2).sum()) * (
+        2 * sum(factors.widths) / speed.products + 24 / speed.bytes
+    )
+    looks = 6.0 + 4.0 * n_bins
+    streamed = looks * len(factors) * (4 * numbers / speed.products + factors.row_bytes / speed.bytes)
+    reason = "similarities fit max_memory" if given else "similarities do not fit max_memory: products are streamed"
+    return Plan(
+        algorithm="given" if given else "streamed",
+        method="given" if given else "streamed",
+        groups_at_once=min(1, len(sizes)),
+        batches=len(sizes),
+        passes=1.0 if given else looks,
+        bytes_read=int(factors.nbytes * (1 if given else looks)),
+        memory=fixed + (rank.given_bytes(factors, largest, center) if given else min(room, max(least, room))),
+        max_memory=limit,
+        seconds=formed if given else streamed,
+        source="gathered in memory" if given else "in place",
+        reasons=(reason,),
+        similarity="dot",
+        bounds=tuple(range(len(sizes) + 1)),
+    )
