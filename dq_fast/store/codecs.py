@@ -8,17 +8,16 @@ at half scale, and interpolated within each patch: no patch sees its neighbours.
 
 from __future__ import annotations
 
-import functools
 import io
 import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from dq_fast.errors import InputError
+from dq_fast.store.colour import rgb
 from dq_fast.store.layout import Pixels, lay_out, mosaic_grid, take_apart
 
 SMALL_SIDE = 64  # px, larger side: up to this images are stored lossless by default
@@ -136,8 +135,9 @@ def decode(data: bytes, codec: Codec, n_patches: int, patch: int, name: str) -> 
         )
     with _broken(name):
         if codec.name == "jpeg" and codec.subsampling == "4:2:0" and image.mode == "RGB":
-            return _decode_subsampled(image, _open(data, codec, name), n_patches, patch)
-        pixels = np.asarray(image)
+            pixels = _decode_subsampled(image, _open(data, codec, name), patch)
+        else:
+            pixels = np.asarray(image)
         cells = take_apart(pixels[..., None] if pixels.ndim == 2 else pixels, n_patches, patch)
         return np.ascontiguousarray(np.broadcast_to(cells, (*cells.shape[:3], 3)))
 
@@ -179,31 +179,10 @@ def _open(data: bytes, codec: Codec, name: str) -> Image.Image:
     return image
 
 
-def _decode_subsampled(full: Image.Image, half: Image.Image, n_patches: int, patch: int) -> Pixels:
-    """RGB patches from a 4:2:0 JPEG with its colour interpolated within each patch; both images are not yet decoded."""
-    full.draft("YCbCr", full.size)
+def _decode_subsampled(full: Image.Image, half: Image.Image, patch: int) -> Pixels:
+    """The RGB mosaic of a 4:2:0 JPEG, its colour interpolated within each patch; both images are not yet decoded."""
+    full.draft("L", full.size)  # libjpeg then leaves the colour planes alone
     half.draft("YCbCr", (half.size[0] // 2, half.size[1] // 2))
-    if full.mode != "YCbCr" or half.mode != "YCbCr" or half.size != (full.size[0] // 2, full.size[1] // 2):
+    if full.mode != "L" or half.mode != "YCbCr" or half.size != (full.size[0] // 2, full.size[1] // 2):
         raise ValueError("its colour planes cannot be read apart")
-    luma = take_apart(np.asarray(full.getchannel(0))[..., None], n_patches, patch)
-    chroma = take_apart(np.asarray(half)[..., 1:], n_patches, patch // 2)
-    flat = (n_patches, patch * patch)  # a shape Pillow converts fast; which pixel lies where does not matter here
-    matrix = _upsampling(patch // 2)
-    planes = [Image.fromarray(np.ascontiguousarray(luma).reshape(flat))]
-    for channel in range(2):
-        # numpy's matrix product in float32 is exact here: multiples of 1/16 up to 255
-        coarse = chroma[..., channel].reshape(n_patches, -1).astype(np.float32)
-        planes.append(Image.fromarray((coarse @ matrix + np.float32(0.5)).astype(np.uint8)))
-    return np.array(Image.merge("YCbCr", planes).convert("RGB")).reshape(n_patches, patch, patch, 3)
-
-
-@functools.lru_cache(maxsize=4)
-def _upsampling(side: int) -> NDArray[np.float32]:
-    """Doubling of a side x side plane as a matrix [side², 4·side²]: weights 3/4 and 1/4, the nearest value at edges."""
-    line = np.zeros((2 * side, side), np.float32)
-    for out in range(2 * side):
-        near = out // 2
-        line[out, near] += 0.75
-        line[out, min(max(near + (1 if out % 2 else -1), 0), side - 1)] += 0.25
-    matrix: NDArray[np.float32] = np.einsum("ai,bj->ijab", line, line).reshape(side * side, 4 * side * side)
-    return matrix.astype(np.float32)
+    return rgb(np.asarray(full), np.asarray(half), patch)
