@@ -26,6 +26,7 @@ from dq_fast import SampleQuantizer, ops
 from dq_fast.bench.mixture import Mixture, gradients, rows, write
 from dq_fast.select.certificate import certify
 from dq_fast.select.groups import Groups
+from dq_fast.select.settings import Settings
 
 IMAGENET, CLASSES = 1_281_167, 1_000
 GROWTH = (100_000, 300_000, 1_000_000, 3_000_000)
@@ -179,9 +180,7 @@ def one_group(folder: Path, n: int = IMAGENET, d: int = 768, groups: int = CLASS
     chosen = found[0].numpy()
     bin_of, gains = np.full(n, -1, np.int64), np.full(n, np.nan)
     bin_of[chosen], gains[chosen] = 0, found[1].numpy()
-    certificate = certify(
-        (x,), Groups.of(None, n), chosen, bin_of, gains, 1, PICKS, lam=1.0, shifted=True, center=False
-    )
+    certificate = certify((x,), Groups.of(None, n), chosen, bin_of, gains, Settings(1), PICKS)
     return Measured(
         f"one group, {share:.0%}", n, d, 1, picks, seconds, float(report.get("passes", math.nan)),  # type: ignore[arg-type]
         memory.mib, "a matrix-vector product a pick", one_by_one, one_by_one / seconds,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +18,7 @@ from dq_fast.select.groups import Groups
 from dq_fast.select.plan import Plan, layout, memory
 from dq_fast.select.rows import Factors
 from dq_fast.select.rows.gather import gather, raise_first_bad
+from dq_fast.select.settings import Settings
 
 Ints = NDArray[np.int64]
 
@@ -50,13 +49,9 @@ class Ranked:
 def rank_bins(
     factors: Factors,
     groups: Groups,
-    n_bins: int,
+    settings: Settings,
     plan: Plan,
     *,
-    lam: float = 1.0,
-    shifted: bool = True,
-    center: bool = False,
-    similarity: str = "cosine",
     progress: Progress | None = None,
 ) -> Ranked:
     """Split the rows of every group into bins, see `dq_fast.ops.graph_cut_bins`; the same whatever the plan.
@@ -64,12 +59,8 @@ def rank_bins(
     Args:
         factors: the rows.
         groups: which rows are chosen among each other.
-        n_bins: number of bins.
+        settings: the bins' parameters.
         plan: from `plan_bins` for the same arguments.
-        lam: weight of representation against repetition, >= 0.
-        shifted: similarity 1/2 + 1/2 cos rather than the cosine.
-        center: compare what tells a row from its group.
-        similarity: "cosine", or "dot" (s(i, j) = <x_i, x_j>, `shifted` does not matter).
         progress: called as progress("bins", rows ranked, n).
 
     Raises:
@@ -79,13 +70,12 @@ def rank_bins(
     n = len(factors)
     out = Ranked(np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float64))
     seen: list[dict[str, Any]] = []
-    if similarity == "dot":
+    if settings.similarity == "dot":
         room = plan.max_memory - layout.RESULT_BYTES * n - layout.FIXED_BYTES
-        seen.append(rank_dot(factors, groups, n_bins, out, lam=lam, center=center, room=room, advance=watch.advance))
+        seen.append(rank_dot(factors, groups, settings, out, room=room, advance=watch.advance))
     else:
         for first, last in zip(plan.bounds[:-1], plan.bounds[1:], strict=True):
-            settings = {"lam": lam, "shifted": shifted, "center": center, "method": plan.method}
-            seen.append(_batch(factors, groups, first, last, n_bins, plan.source, settings, out, watch))
+            seen.append(_batch(factors, groups, first, last, settings, plan, out, watch))
     out.report.update(_report(plan, factors, seen, watch))
     return out
 
@@ -95,29 +85,30 @@ def _batch(
     groups: Groups,
     first: int,
     last: int,
-    n_bins: int,
-    source: str,
-    settings: dict[str, Any],
+    settings: Settings,
+    plan: Plan,
     out: Ranked,
     watch: _Watch,
 ) -> dict[str, Any]:
     """Rank groups `first` to `last`; what the op reported."""
     begin, end = int(groups.offsets[first]), int(groups.offsets[last])
     rows = groups.order[begin:end]
-    if source == "in place":
+    if plan.source == "in place":
         parts = factors.tensors if end - begin == len(factors) else tuple(x[begin:end] for x in factors.tensors)
     else:
-        parts = gather(factors, rows, to_file=source == "gathered in a file")
+        parts = gather(factors, rows, to_file=plan.source == "gathered in a file")
     report: dict[str, Any] = {}
-    if _reports():
-        settings = {**settings, "report": report}
     try:
         ranking, bin_of, gains = ops.graph_cut_bins(
             parts,
-            n_bins,
+            settings.n_bins,
+            lam=settings.lam,
+            shifted=settings.shifted,
+            center=settings.center,
+            method=plan.method,
             offsets=torch.from_numpy(groups.offsets[first : last + 1] - begin),
             progress=watch.listener(begin),
-            **settings,
+            report=report,
         )
     except InputError:
         raise_first_bad(factors, rows)  # by its number among all rows, not in this batch
@@ -126,12 +117,6 @@ def _batch(
     out.bin_of[rows] = bin_of.cpu().numpy()
     out.gains[rows] = gains.cpu().numpy()
     return report
-
-
-@functools.cache
-def _reports() -> bool:
-    """Whether the op tells what it did."""
-    return "report" in inspect.signature(ops.graph_cut_bins).parameters
 
 
 def _report(plan: Plan, factors: Factors, seen: list[dict[str, Any]], watch: _Watch) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dq_fast import ops
 from dq_fast.errors import InputError
 from dq_fast.select.certificate import certify, exhaustive
 from dq_fast.select.groups import Groups
+from dq_fast.select.settings import Settings
 from tests.select import dense
 
 
@@ -25,7 +26,8 @@ def problem(n=45, factors=1, groups=3, seed=0, dtype=torch.float32):
 
 
 def check(x, groups, ranking, bin_of, gains, n_bins, k=10**6, **options):
-    return certify(x, groups, ranking, bin_of, gains, n_bins, k, **options)
+    kind = {name: options.pop(name) for name in ("lam", "shifted", "center", "similarity") if name in options}
+    return certify(x, groups, ranking, bin_of, gains, Settings(n_bins, **kind), k, **options)
 
 
 @pytest.mark.parametrize("factors", [1, 2, 3])
@@ -266,6 +268,6 @@ def test_text_and_json():
 def test_mistakes_are_named(change, words):
     x, labels, groups = problem()
     ranking, bin_of, gains = dense.fitted(x, labels, 3)
-    arguments = {"factors": x, "ranking": ranking, "bin_of": bin_of, "gains": gains, "n_bins": 3, "k": 5} | change
+    arguments = {"factors": x, "ranking": ranking, "bin_of": bin_of, "gains": gains, "n_bins": 3} | change
     with pytest.raises(InputError, match=words):
-        certify(groups=groups, **arguments)
+        check(arguments.pop("factors"), groups, **{"k": 5, **arguments})

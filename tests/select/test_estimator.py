@@ -14,7 +14,7 @@ import torch
 from dq_fast import SampleQuantizer
 from dq_fast.errors import InputError
 from dq_fast.select import METHODS, PRESETS
-from dq_fast.select.quantizer.given import Given
+from dq_fast.select.quantizer.given import Beside, Given
 
 sklearn = pytest.importorskip("sklearn")
 pd = pytest.importorskip("pandas")
@@ -328,12 +328,12 @@ def test_logits_belong_to_classes_by_number_or_order():
     rng = np.random.default_rng(2)
     x, logits = rng.normal(size=(20, 4)), rng.normal(size=(20, 5))
     numbers = rng.permutation(np.repeat([1, 2, 4], [7, 7, 6]))  # classes 0 and 3 have no rows
-    assert Given.of(x, numbers, logits=logits).labels.tolist() == numbers.tolist()
+    assert Given.of(x, numbers, Beside(logits=logits)).labels.tolist() == numbers.tolist()
     assert Given.of(x, numbers).labels.tolist() == (numbers - 1 - (numbers == 4)).tolist()
     names = np.array(["", "a", "b", "", "c"])[numbers]
-    assert Given.of(x, names, logits=logits[:, :3]).labels.tolist() == (numbers - 1 - (numbers == 4)).tolist()
+    assert Given.of(x, names, Beside(logits=logits[:, :3])).labels.tolist() == (numbers - 1 - (numbers == 4)).tolist()
     with pytest.raises(InputError, match=r"logits must have a column for each class.*5 columns and 3 classes"):
-        Given.of(x, names, logits=logits)
+        Given.of(x, names, Beside(logits=logits))
 
 
 def test_official_bins_and_draws(data):

@@ -14,6 +14,7 @@ from dq_fast.errors import InputError
 from dq_fast.select.groups import Groups
 from dq_fast.select.plan import memory, parse_bytes, plan_bins
 from dq_fast.select.rows import as_factors
+from dq_fast.select.settings import Settings
 
 from .marks import native
 
@@ -36,7 +37,8 @@ def test_wrong_sizes(wrong):
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_what_a_plan_says(similarity):
     x = np.random.default_rng(0).normal(size=(2000, 512)).astype(np.float32)
-    plan = plan_bins(as_factors(x), Groups.of(np.arange(2000) % 7, 2000), 10, similarity=similarity, max_memory="1GiB")
+    groups, kind = Groups.of(np.arange(2000) % 7, 2000), Settings(10, similarity=similarity)
+    plan = plan_bins(as_factors(x), groups, kind, max_memory="1GiB")
     told = plan.as_dict()
     assert json.loads(json.dumps(told)) == told
     assert told["max_memory"] == 1 << 30
@@ -48,9 +50,9 @@ def test_what_a_plan_says(similarity):
 
 def test_what_it_needs_when_it_does_not_fit():
     x = np.zeros((1000, 8), np.float32)
-    for wrong in ({}, {"similarity": "dot"}, {"algorithm": "gram"}):
+    for kind, wrong in (({}, {}), ({"similarity": "dot"}, {}), ({}, {"algorithm": "gram"})):
         with pytest.raises(InputError, match=r"max_memory must be at least [0-9.]+ MiB .* got 1\.0 MiB"):
-            plan_bins(as_factors(x), Groups.of(None, 1000), 2, max_memory=1 << 20, **wrong)
+            plan_bins(as_factors(x), Groups.of(None, 1000), Settings(2, **kind), max_memory=1 << 20, **wrong)
 
 
 @native
@@ -58,7 +60,7 @@ def test_more_memory_never_reads_more(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(5000, 128)).astype(np.float32))
     factors = as_factors(tmp_path / "x.npy")
     groups = Groups.of(np.arange(5000) % 50, 5000)
-    plans = [plan_bins(factors, groups, 5, max_memory=f"{size}MiB") for size in (20, 24, 40, 400)]
+    plans = [plan_bins(factors, groups, Settings(5), max_memory=f"{size}MiB") for size in (20, 24, 40, 400)]
     assert [p.batches for p in plans] == sorted((p.batches for p in plans), reverse=True)
     assert plans[0].batches > 1
     assert plans[-1].batches == 1
@@ -72,10 +74,11 @@ from dq_fast.select.groups import Groups
 from dq_fast.select.plan import plan_bins
 from dq_fast.select.ranking import rank_bins
 from dq_fast.select.rows import as_factors
+from dq_fast.select.settings import Settings
 
 def run(factors, labels, **limit):
     groups = Groups.of(labels, len(factors))
-    return rank_bins(factors, groups, 4, plan_bins(factors, groups, 4, **limit))
+    return rank_bins(factors, groups, Settings(4), plan_bins(factors, groups, Settings(4), **limit))
 
 small = np.random.rand(400, 64).astype(np.float32)
 run(as_factors(small), np.arange(400) % 3)  # whatever is loaded or made once

@@ -17,6 +17,7 @@ from dq_fast.select.groups import Groups
 from dq_fast.select.plan import plan_bins
 from dq_fast.select.ranking import rank_bins
 from dq_fast.select.rows import as_factors
+from dq_fast.select.settings import Settings
 
 from .marks import native
 
@@ -102,10 +103,10 @@ def test_the_same_whatever_the_memory(data, factors, grouped, center):
     seen = set()
     for limit in LIMITS:
         try:
-            plan = plan_bins(as_factors(given_rows), groups, 4, center=center, max_memory=limit)
+            plan = plan_bins(as_factors(given_rows), groups, Settings(4, center=center), max_memory=limit)
         except InputError:  # test_plan.py looks at what it says
             continue
-        ranked = rank_bins(as_factors(given_rows), groups, 4, plan, center=center)
+        ranked = rank_bins(as_factors(given_rows), groups, Settings(4, center=center), plan)
         check(ranked, truth)
         seen.add((plan.method, plan.batches))
         assert plan.memory <= plan.max_memory
@@ -122,8 +123,8 @@ def test_the_same_whatever_the_memory(data, factors, grouped, center):
 def test_every_algorithm(data, algorithm):
     x, _, labels = data
     groups = Groups.of(labels, 125)
-    plan = plan_bins(as_factors(x), groups, 3, algorithm=algorithm)
-    check(rank_bins(as_factors(x), groups, 3, plan, lam=0.5), expected((x,), groups, 3, 0.5))
+    plan = plan_bins(as_factors(x), groups, Settings(3, lam=0.5), algorithm=algorithm)
+    check(rank_bins(as_factors(x), groups, Settings(3, lam=0.5), plan), expected((x,), groups, 3, 0.5))
 
 
 @pytest.mark.parametrize("kind", ["half", "bfloat16", "float64", "columns first", "strided", "mapped"])
@@ -141,7 +142,7 @@ def test_every_kind_of_rows(data, kind, tmp_path):
     factors = as_factors(rows)
     for labelled in (labels, np.sort(labels), None):
         groups = Groups.of(labelled, 125)
-        ranked = rank_bins(factors, groups, 4, plan_bins(factors, groups, 4))
+        ranked = rank_bins(factors, groups, Settings(4), plan_bins(factors, groups, Settings(4)))
         check(ranked, expected((factors.tensors[0].double().numpy(),), groups, 4, 1.0))
 
 
@@ -150,10 +151,11 @@ def test_a_group_that_does_not_fit_goes_through_a_file():
     x, labels = np.random.default_rng(0).normal(size=(300, 3000)).astype(np.float32), np.arange(300) % 2
     factors, groups = as_factors(x), Groups.of(labels, 300)
     limit = 40 << 20
-    while (plan := plan_bins(factors, groups, 5, algorithm="lazy", max_memory=limit)).source != "gathered in a file":
+    kind = Settings(5)
+    while (plan := plan_bins(factors, groups, kind, algorithm="lazy", max_memory=limit)).source != "gathered in a file":
         limit -= 1 << 19
-    ranked = rank_bins(factors, groups, 5, plan)
-    whole = rank_bins(factors, groups, 5, plan_bins(factors, groups, 5))
+    ranked = rank_bins(factors, groups, kind, plan)
+    whole = rank_bins(factors, groups, kind, plan_bins(factors, groups, kind))
     assert np.array_equal(ranked.ranking, whole.ranking)
     assert np.array_equal(ranked.bin_of, whole.bin_of)
 
@@ -163,8 +165,8 @@ def test_a_group_that_does_not_fit_goes_through_a_file():
 def test_hardly_any_rows(n, similarity):
     x = np.ones((n, 3), np.float32)
     groups = Groups.of(None, n)
-    plan = plan_bins(as_factors(x), groups, 3, similarity=similarity)
-    ranked = rank_bins(as_factors(x), groups, 3, plan, similarity=similarity)
+    kind = Settings(3, similarity=similarity)
+    ranked = rank_bins(as_factors(x), groups, kind, plan_bins(as_factors(x), groups, kind))
     assert ranked.ranking.tolist() == list(range(n))
 
 
@@ -176,9 +178,9 @@ def test_bad_rows_are_named_by_their_number(data):
     x[row, 2] = np.nan
     groups = Groups.of(labels, 125)
     for limit, similarity in itertools.product((None, "19MiB"), ("cosine", "dot")):
-        plan = plan_bins(as_factors(x), groups, 4, max_memory=limit, similarity=similarity)
+        plan = plan_bins(as_factors(x), groups, Settings(4, similarity=similarity), max_memory=limit)
         with pytest.raises(InputError, match=rf"row {row};"):
-            rank_bins(as_factors(x), groups, 4, plan, similarity=similarity)
+            rank_bins(as_factors(x), groups, Settings(4, similarity=similarity), plan)
 
 
 def _into(heard):
@@ -191,8 +193,8 @@ def test_progress_counts_all_rows_once(data):
     groups = Groups.of(labels, 125)
     for limit, similarity in (("19MiB", "cosine"), (None, "cosine"), (None, "dot")):
         heard = []
-        plan = plan_bins(as_factors(x), groups, 4, max_memory=limit, similarity=similarity)
-        rank_bins(as_factors(x), groups, 4, plan, similarity=similarity, progress=_into(heard))
+        plan = plan_bins(as_factors(x), groups, Settings(4, similarity=similarity), max_memory=limit)
+        rank_bins(as_factors(x), groups, Settings(4, similarity=similarity), plan, progress=_into(heard))
         assert heard[-1] == ("bins", 125, 125)
         assert [done for _, done, _ in heard] == sorted(done for _, done, _ in heard)
 
@@ -204,19 +206,21 @@ def test_stopping_from_progress(data):
     def stop(stage, done, total):
         raise KeyboardInterrupt
 
-    groups = Groups.of(labels, 125)
+    factors, groups, kind = as_factors(x), Groups.of(labels, 125), Settings(4)
+    plan = plan_bins(factors, groups, kind, max_memory="19MiB")
     with pytest.raises(KeyboardInterrupt):
-        rank_bins(as_factors(x), groups, 4, plan_bins(as_factors(x), groups, 4, max_memory="19MiB"), progress=stop)
+        rank_bins(factors, groups, kind, plan, progress=stop)
 
 
 def test_mistakes(data):
     x, _, labels = data
     factors, groups = as_factors(x), Groups.of(labels, 125)
-    for wrong in ({"algorithm": "fast"}, {"similarity": "l2"}, {"max_memory": "much"}, {"max_memory": 1000}):
+    for wrong in ({"algorithm": "fast"}, {"max_memory": "much"}, {"max_memory": 1000}):
         with pytest.raises(InputError):
-            plan_bins(factors, groups, 4, **wrong)
-    with pytest.raises(InputError):
-        plan_bins(factors, groups, 0)
+            plan_bins(factors, groups, Settings(4), **wrong)
+    for kind in (Settings(0), Settings(4, similarity="l2"), Settings(4, lam=-1.0)):
+        with pytest.raises(InputError):
+            plan_bins(factors, groups, kind)
 
 
 # Dot products.
@@ -238,9 +242,10 @@ def test_dot_products(n, widths, n_bins, lam, center, kind, seed, pool, kept):
     s = similarities(factors, "dot", center=center)
     truth = exhaustive(s, n_bins, lam)
     rows, groups = as_factors(tuple(factors)), Groups.of(None, n)
-    plan = plan_bins(rows, groups, n_bins, similarity="dot", center=center)
+    asked = Settings(n_bins, lam=lam, center=center, similarity="dot")
+    plan = plan_bins(rows, groups, asked)
     assert plan.algorithm == "given"
-    check(rank_bins(rows, groups, n_bins, plan, lam=lam, center=center, similarity="dot"), truth)
+    check(rank_bins(rows, groups, asked, plan), truth)
     products = Products(rows, np.arange(n), center=center, room=1 << 30 if kept else 0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streamed, "_POOL", pool)
@@ -254,14 +259,16 @@ def test_streamed_dot_products_by_class(data, monkeypatch):
     x, y, labels = data
     groups = Groups.of(labels, 125)
     monkeypatch.setattr(rank, "given_bytes", lambda factors, rows, center: 1 << 60)
-    plan = plan_bins(as_factors((x, y)), groups, 4, similarity="dot")
+    kind = Settings(4, similarity="dot")
+    plan = plan_bins(as_factors((x, y)), groups, kind)
     assert plan.algorithm == "streamed"
-    ranked = rank_bins(as_factors((x, y)), groups, 4, plan, similarity="dot")
+    ranked = rank_bins(as_factors((x, y)), groups, kind, plan)
     check(ranked, expected((x, y), groups, 4, 1.0, similarity="dot"))
 
 
 def test_dot_products_beyond_float64_are_refused():
     x = np.full((4, 2), 1e200)
-    plan = plan_bins(as_factors(x), Groups.of(None, 4), 2, similarity="dot")
+    kind = Settings(2, similarity="dot")
+    plan = plan_bins(as_factors(x), Groups.of(None, 4), kind)
     with pytest.raises(InputError, match="scale"):
-        rank_bins(as_factors(x), Groups.of(None, 4), 2, plan, similarity="dot")
+        rank_bins(as_factors(x), Groups.of(None, 4), kind, plan)

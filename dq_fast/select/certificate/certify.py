@@ -20,7 +20,7 @@ from dq_fast.progress import Progress
 from dq_fast.select.certificate.exhaustive import Answer, Exhaustive, Ints, Question
 from dq_fast.select.certificate.picks import Certificate, Pick
 from dq_fast.select.groups import Groups
-from dq_fast.select.settings import SIMILARITIES
+from dq_fast.select.settings import Settings
 
 
 def certify(
@@ -29,13 +29,9 @@ def certify(
     ranking: Ints,
     bin_of: Ints | None,
     gains: NDArray[np.float64] | None,
-    n_bins: int,
+    settings: Settings,
     k: int,
     *,
-    lam: float = 1.0,
-    shifted: bool = True,
-    center: bool = False,
-    similarity: str = "cosine",
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Certificate:
@@ -53,13 +49,8 @@ def certify(
             ranking: rows not in it were never picked.
         bin_of: int64 [n], the bin of every ranked row; None: all in one.
         gains: float64 [n], the gain that every ranked row was picked with; None, or NaN for a row: not compared.
-        n_bins: number of bins.
+        settings: the bins' parameters.
         k: how many picks to look at; all of them if there are no more.
-        lam: weight of the first sum, >= 0.
-        shifted: similarity 1/2 + 1/2 cos, as in `dq_fast.ops.cosine_row_sums`.
-        center: compare what tells a row from its group, as there.
-        similarity: "cosine", or "dot": s(i, j) = <x_i, x_j> as it is (`shifted` is not looked at; with `center`, the
-            group's mean is taken out of the rows).
         seed: which picks.
         progress: called as ``progress("certify", rows read, rows to read)``.
 
@@ -78,19 +69,16 @@ def certify(
     n = len(groups.of_row)
     if tensors[0].shape[0] != n:
         raise checks.bad("factors", f"of the {n} rows of the groups", checks.shape_of(tensors[0]))
-    lam, k = checks.real("lam", lam, 0.0), checks.integer("k", k, 0)
-    checks.one_of("similarity", similarity, SIMILARITIES)
-    ranked = _Ranked(groups, ranking, bin_of, checks.integer("n_bins", n_bins, 1))
+    settings.check()
+    k = checks.integer("k", k, 0)
+    ranked = _Ranked(groups, ranking, bin_of, settings.n_bins)
     if gains is not None and np.shape(gains) != (n,):
         raise checks.bad("gains", f"one for every row, shape ({n},)", f"shape {np.shape(gains)}")
     questions = ranked.questions(k, seed)
     counter = _Counter(progress)
-    exhaustive = Exhaustive(
-        tensors, groups.of_row, ranked.places, lam=lam, shifted=bool(shifted), center=bool(center),
-        similarity=similarity, report=counter,
-    )  # fmt: skip
+    exhaustive = Exhaustive(tensors, groups.of_row, ranked.places, settings, report=counter)
     batches = exhaustive.batches([q for q, _ in questions])
-    counter.total = (3 if center else 2) * sum(len(exhaustive.rows_of(b)) for b in batches)
+    counter.total = (3 if settings.center else 2) * sum(len(exhaustive.rows_of(b)) for b in batches)
     passes = math.ceil(counter.total / max(1, len(exhaustive.rows_of([q for q, _ in questions]))))
     answers: dict[Question, Answer] = {}
     for batch in batches:

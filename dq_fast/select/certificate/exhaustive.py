@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dq_fast.select.certificate.pieces import Centre, Piece, inverse, rows_and_norms
+from dq_fast.select.settings import Settings
 
 Ints = NDArray[np.int64]
 
@@ -67,7 +68,7 @@ class Exhaustive:
         of_row: group of every row, [n].
         places: place of every row in its group's ranking, [n]; rows that are not ranked have the number of those that
             are.
-        lam, shifted, center, similarity: as in `certify`.
+        settings: the bins' parameters.
         report: called with numbers of rows read.
 
     Attributes:
@@ -79,17 +80,14 @@ class Exhaustive:
         factors: Sequence[Tensor],
         of_row: Ints,
         places: Ints,
+        settings: Settings,
         *,
-        lam: float,
-        shifted: bool,
-        center: bool,
-        similarity: str,
         report: Callable[[int], None],
     ) -> None:
         self.factors, self.of_row, self.places = factors, of_row, places
-        self.lam, self.center, self.report = lam, center, report
-        self.dot = similarity == "dot"
-        self.shifted = shifted and not self.dot
+        self.lam, self.center, self.report = float(settings.lam), bool(settings.center), report
+        self.dot = settings.similarity == "dot"
+        self.shifted = bool(settings.shifted) and not self.dot
         self.sizes = np.bincount(of_row) if len(of_row) else np.zeros(0, np.int64)
         self.bytes_read = 0
         widths = sorted(f.shape[1] for f in factors)

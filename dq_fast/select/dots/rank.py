@@ -18,6 +18,7 @@ from dq_fast.select.dots.streamed import rank_streamed
 from dq_fast.select.groups import Groups
 from dq_fast.select.rows import Factors
 from dq_fast.select.rows.gather import raise_first_bad
+from dq_fast.select.settings import Settings
 
 _GIVEN_ROW = 64  # bytes a row that ranking takes beside the similarities
 
@@ -32,11 +33,9 @@ def given_bytes(factors: Factors, rows: int, center: bool) -> int:
 def rank_dot(
     factors: Factors,
     groups: Groups,
-    n_bins: int,
+    settings: Settings,
     out: Any,
     *,
-    lam: float,
-    center: bool,
     room: int,
     advance: Callable[[int], None],
 ) -> dict[str, Any]:
@@ -46,15 +45,15 @@ def rank_dot(
         rows = groups.rows(k)
         if not len(rows):
             continue
-        products = Products(factors, rows, center=center, room=room)
+        products = Products(factors, rows, center=settings.center, room=room)
         if not products.finite:
             raise_first_bad(factors, rows)
             raise InputError("embedding must have dot products that float64 holds; scale the rows down")
-        if given_bytes(factors, len(rows), center) <= room:
-            ranking, bin_of, gains = _rank_given(products, n_bins, lam)
+        if given_bytes(factors, len(rows), settings.center) <= room:
+            ranking, bin_of, gains = _rank_given(products, settings.n_bins, settings.lam)
             advance(len(rows))
         else:
-            ranking, bin_of, gains = rank_streamed(products, n_bins, lam, room, advance)
+            ranking, bin_of, gains = rank_streamed(products, settings.n_bins, settings.lam, room, advance)
         begin = int(groups.offsets[k])
         out.ranking[begin : begin + len(rows)] = rows[ranking]
         out.bin_of[rows] = bin_of

@@ -22,6 +22,9 @@ All train in O(heads * epochs * n * D * C).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -96,7 +99,8 @@ class Forgetting:
         return torch.where(self.learned, self.events, epochs).double().mean(0)
 
 
-def choose_grand(
+def choose_hardest(
+    score: Callable[[Tensor, Tensor, Heads], Tensor],
     evidence: Evidence,
     *,
     heads: int = 10,
@@ -105,31 +109,14 @@ def choose_grand(
     learning_rate: float = 1.0,
     direction: str = "highest",
 ) -> Chosen:
-    """The samples with the largest expected gradient norm first (or last: direction "lowest").
+    """The samples with the largest `score` (`grand` or `el2n`) first (or last: direction "lowest").
 
-    `heads` initialisations, trained for `epochs`; 0 epochs is GraNd at initialisation. Scores are the expected norms.
+    `heads` initialisations, trained for `epochs`; 0 epochs is the score at initialisation. Scores are the expected
+    norms.
     """
     features = given(evidence, "features")
     labels, trained = _trained(evidence, heads, epochs, batch_size, learning_rate)
-    return by_score(evidence, grand(features, labels, trained), direction)
-
-
-def choose_el2n(
-    evidence: Evidence,
-    *,
-    heads: int = 10,
-    epochs: int = 10,
-    batch_size: int = 256,
-    learning_rate: float = 1.0,
-    direction: str = "highest",
-) -> Chosen:
-    """The samples with the largest expected error norm first (or last: direction "lowest").
-
-    `heads` initialisations, trained for `epochs`. Scores are the expected norms.
-    """
-    features = given(evidence, "features")
-    labels, trained = _trained(evidence, heads, epochs, batch_size, learning_rate)
-    return by_score(evidence, el2n(features, labels, trained), direction)
+    return by_score(evidence, score(features, labels, trained), direction)
 
 
 def choose_forgetting(
@@ -181,7 +168,7 @@ def _trained(
 
 _NEEDS = frozenset({"features", "labels"})
 METHODS = (
-    Method("grand", _NEEDS, True, "Paul et al. 2021, Definition 2.1, on a linear head", choose_grand),
-    Method("el2n", _NEEDS, True, "Paul et al. 2021, Definition 2.2, on a linear head", choose_el2n),
+    Method("grand", _NEEDS, True, "Paul et al. 2021, Definition 2.1, on a linear head", partial(choose_hardest, grand)),
+    Method("el2n", _NEEDS, True, "Paul et al. 2021, Definition 2.2, on a linear head", partial(choose_hardest, el2n)),
     Method("forgetting", _NEEDS, True, "Toneva et al. 2019, Algorithm 1, on a linear head", choose_forgetting),
 )

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dq_fast.select.methods.base import Chosen, Counter, Evidence, Ints, Method, Picks, by_group, first_best
-from dq_fast.select.methods.products import DEFAULT_MEMORY, Rows, check_finite
+from dq_fast.select.methods.base import Chosen, Counter, Evidence, Method, Picks, first_best
+from dq_fast.select.methods.products import DEFAULT_MEMORY, Rows, pick_rows
 
 _TIE = 1e-12  # times n and the largest squared norm: sums this near to each other count as equal
 
@@ -37,14 +37,7 @@ def choose(evidence: Evidence, *, normalised: bool = False, max_memory: int = DE
     Raises:
         InputError: values are not finite.
     """
-    check_finite(evidence.factors)
-
-    def pick(rows: Ints, budget: int, counter: Counter) -> Picks:
-        return _pick(
-            Rows(evidence.factors, rows, normalised=normalised, centred=True, max_memory=max_memory), budget, counter
-        )
-
-    return by_group(evidence, "herding", pick)
+    return pick_rows(evidence, "herding", _pick, normalised=normalised, max_memory=max_memory)
 
 
 def _pick(rows: Rows, budget: int, counter: Counter) -> Picks:

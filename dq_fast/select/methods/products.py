@@ -9,7 +9,7 @@ Rows keep the type they come in (float32, or less); they become float64 a block 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dq_fast.ops import checks
 from dq_fast.ops.embedding import normalise
-from dq_fast.select.methods.base import Ints
+from dq_fast.select.methods.base import Chosen, Counter, Evidence, Ints, Picks, by_group
 
 DEFAULT_MEMORY = 1 << 30
 """Bytes a method may hold beyond what it is given, unless told otherwise."""
@@ -185,3 +185,27 @@ def check_finite(factors: Sequence[Tensor]) -> None:
             bad = (~torch.isfinite(x[begin : begin + step])).any(dim=1)
             if bool(bad.any()):
                 raise checks.non_finite(name, begin + int(bad.nonzero()[0, 0]))
+
+
+def pick_rows(
+    evidence: Evidence, name: str, pick: Callable[[Rows, int, Counter], Picks], *, normalised: bool, max_memory: int
+) -> Chosen:
+    """Pick in one group after the other, from its centred rows: what geometric methods do.
+
+    Args:
+        evidence: embedding, groups and budgets.
+        name: of the method, for the progress.
+        pick: called as ``pick(rows, budget, counter)`` with a group's rows where the budget is not 0; see `by_group`.
+        normalised: rows of norm 1.
+        max_memory: see `Rows`.
+
+    Raises:
+        InputError: values are not finite.
+    """
+    check_finite(evidence.factors)
+
+    def of_group(rows: Ints, budget: int, counter: Counter) -> Picks:
+        held = Rows(evidence.factors, rows, normalised=normalised, centred=True, max_memory=max_memory)
+        return pick(held, budget, counter)
+
+    return by_group(evidence, name, of_group)

@@ -14,7 +14,7 @@ from torch import Tensor
 from dq_fast import ops
 from dq_fast.errors import InputError
 from dq_fast.progress import Progress, silent
-from dq_fast.select.official.draws import class_numbers
+from dq_fast.select.groups import Groups
 
 Ints = NDArray[np.int64]
 
@@ -92,11 +92,9 @@ def official_bins(
     """
     factors = _factors(embedding)
     n = len(factors[0])
-    group = np.zeros(n, np.int64) if labels is None else class_numbers(labels, n)
-    order = np.argsort(group, kind="stable")
-    class_sizes = np.bincount(group, minlength=1)
+    groups = Groups.of(labels, n)
+    order, class_sizes, edges = groups.order, groups.sizes, groups.offsets
     sizes = official_sizes(class_sizes, n_bins, fraction=fraction)
-    edges = np.concatenate([[0], np.cumsum(class_sizes)])
     picked: list[list[Ints]] = [[] for _ in range(n_bins)]
     done = 0
     for first, stop in _blocks(class_sizes, factors):

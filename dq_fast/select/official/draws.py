@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dq_fast.errors import InputError
+from dq_fast.select.groups import Groups
 
 Ints = NDArray[np.int64]
 
@@ -42,7 +42,7 @@ def official_sample(bins: Sequence[Any], labels: Any, fraction: float, *, seed: 
     rows_of = [np.asarray(rows, np.int64) for rows in bins]
     group = None
     if labels is not None:
-        group = class_numbers(labels, len(labels))
+        group = Groups.of(labels, len(labels)).of_row
         over = [k for k, rows in enumerate(rows_of) if rows.size and not 0 <= rows.min() <= rows.max() < len(group)]
         if over:
             raise InputError(f"labels must have one entry for each row of the bins, got {len(group)} for bin {over[0]}")
@@ -66,11 +66,3 @@ def listing_order(n_bins: int, first: int = 0) -> list[int]:
         Positions in the list of bins (0 is the bin with the number `first`).
     """
     return sorted(range(n_bins), key=lambda k: f"exp{k + first}.npy")
-
-
-def class_numbers(labels: Any, n: int) -> Ints:
-    """The class of each row, numbered in sorted order, int64 [n]; InputError where labels are not one a row."""
-    given = np.asarray(labels.detach().cpu() if isinstance(labels, Tensor) else labels)
-    if given.shape != (n,):
-        raise InputError(f"labels must have one entry a row, shape ({n},), got shape {given.shape}")
-    return np.unique(given, return_inverse=True)[1].reshape(-1).astype(np.int64)

@@ -138,15 +138,13 @@ class Draft:
         return made
 
 
-def rank_as(settings: Settings) -> Rank:
-    """Ranks groups as `SampleQuantizer` does with method "auto"."""
+def rank_as(settings: Settings, *, algorithm: str = "auto", max_memory: int | str | None = None) -> Rank:
+    """Ranks groups as `SampleQuantizer` does; see `plan_bins`."""
 
     def rank(tensors: tuple[Tensor, ...], groups: Groups) -> tuple[Ints, Ints, Floats]:
-        s, factors = settings, Factors(tensors)
-        plan = plan_bins(factors, groups, s.n_bins, similarity=s.similarity, center=s.center, shifted=s.shifted)
-        found = rank_bins(
-            factors, groups, s.n_bins, plan, lam=s.lam, shifted=s.shifted, center=s.center, similarity=s.similarity
-        )
+        factors = Factors(tensors)
+        plan = plan_bins(factors, groups, settings, algorithm=algorithm, max_memory=max_memory)
+        found = rank_bins(factors, groups, settings, plan)
         return found.ranking, found.bin_of, found.gains
 
     return rank

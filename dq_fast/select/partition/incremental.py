@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
 from dq_fast.ops import checks
 from dq_fast.progress import Progress
@@ -23,7 +23,7 @@ from dq_fast.select.partition.sums import sums_shape
 from dq_fast.select.partition.work import Work, removed_factors
 from dq_fast.select.rows import as_factors
 
-Ints = NDArray[np.int64]
+_NO_ROWS = np.zeros(0, np.int64)
 
 
 def add(
@@ -66,8 +66,8 @@ def add(
         raise checks.bad(
             "embedding", f"as wide as the rows before, {expected[0]} x {expected[1]}", f"{got[0]} x {got[1]}"
         )
-    draft = Draft(partition, np.zeros(0, np.int64), called, labels)
-    return Work(draft, factors, old, rank or rank_as(partition.settings), progress).run(mode == "refit")
+    draft = Draft(partition, _NO_ROWS, called, labels)
+    return _work(draft, factors, old, rank, progress).run(mode == "refit")
 
 
 def remove(
@@ -103,7 +103,7 @@ def remove(
         raise checks.bad("ids or rows", "given, one of them", "both" if ids is not None else "neither")
     gone = partition.rows_of(ids) if rows is None else row_numbers(rows, len(partition))
     draft = Draft(partition, gone, partition.ids[:0], None)
-    work = Work(draft, None, old, rank or rank_as(partition.settings), progress)
+    work = _work(draft, None, old, rank, progress)
     if mode == "keep" and partition.sums is not None and len(gone):
         work.forget(gone, removed_factors(partition, gone, embedding, old))
     return work.run(mode == "refit")
@@ -118,5 +118,10 @@ def refit(partition: Partition, old: Any, *, rank: Rank | None = None, progress:
         rank: as in `add`.
         progress: as in `add`.
     """
-    draft = Draft(partition, np.zeros(0, np.int64), partition.ids[:0], None)
-    return Work(draft, None, old, rank or rank_as(partition.settings), progress).run(True)
+    draft = Draft(partition, _NO_ROWS, partition.ids[:0], None)
+    return _work(draft, None, old, rank, progress).run(True)
+
+
+def _work(draft: Draft, new: tuple[Tensor, ...] | None, old: Any, rank: Rank | None, progress: Progress | None) -> Work:
+    """The work of a change; groups are ranked as the partition was unless told otherwise."""
+    return Work(draft, new, old, rank or rank_as(draft.before.settings), progress)

@@ -172,11 +172,9 @@ class Partition:
             seed: which.
             progress: as in `certify`.
         """
-        s = self.settings
         return certify(
-            factors, self.groups, self.ranking, self.bin_of, None, s.n_bins, k, lam=s.lam, shifted=s.shifted,
-            center=s.center, similarity=s.similarity, seed=seed, progress=progress,
-        )  # fmt: skip
+            factors, self.groups, self.ranking, self.bin_of, None, self.settings, k, seed=seed, progress=progress
+        )
 
     def check(self) -> None:
         """Raise where the arrays are not those of one partition.

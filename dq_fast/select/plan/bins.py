@@ -20,7 +20,7 @@ from dq_fast.select.plan.memory import readable
 from dq_fast.select.plan.plan import Plan
 from dq_fast.select.rows import Factors
 from dq_fast.select.rows.gather import gathered_row_bytes, serves_in_place, working_dtype
-from dq_fast.select.settings import SIMILARITIES
+from dq_fast.select.settings import Settings
 
 ALGORITHMS = ("auto", "dq", "naive", "gram", "lazy")
 
@@ -35,12 +35,9 @@ _PRODUCTS_AT_ONCE = 1e8  # products: less is done before the machine's speed is 
 def plan_bins(
     factors: Factors,
     groups: Groups,
-    n_bins: int,
+    settings: Settings,
     *,
     algorithm: str = "auto",
-    similarity: str = "cosine",
-    center: bool = False,
-    shifted: bool = True,
     max_memory: int | str | None = None,
     probe: bool = True,
 ) -> Plan:
@@ -49,11 +46,8 @@ def plan_bins(
     Args:
         factors: the rows, see `as_factors`.
         groups: which rows are chosen among each other.
-        n_bins: number of bins, at least 1.
+        settings: the bins' parameters.
         algorithm: "auto" (or "dq"), "naive", "gram" or "lazy".
-        similarity: "cosine" or "dot".
-        center: see `dq_fast.ops.graph_cut_bins`.
-        shifted: the same.
         max_memory: bytes, or a text like "2GiB", that ranking may take beyond the input and the groups; None: half of
             what is free. The input's own pages, where it is mapped from a file, do not count: the system drops them
             when it needs them.
@@ -62,18 +56,18 @@ def plan_bins(
     Raises:
         InputError: an argument out of range, or not even one group at a time fits: says how much is needed.
     """
-    checks.integer("n_bins", n_bins, 1)
+    settings.check()
     checks.one_of("algorithm", algorithm, ALGORITHMS)
-    checks.one_of("similarity", similarity, SIMILARITIES)
     limit = memory.parse_bytes(max_memory)
     given = limit is not None
     if limit is None:
         limit = max(64 << 20, int(memory.available() * _SHARE))
-    if similarity == "dot":
-        return plan_dot(factors, groups, n_bins, limit, center=center)
-    footprint = Layout(factors.widths, tuple(working_dtype(x) for x in factors.tensors), center, _is_native(factors))
+    if settings.similarity == "dot":
+        return plan_dot(factors, groups, settings, limit)
+    dtypes = tuple(working_dtype(x) for x in factors.tensors)
+    footprint = Layout(factors.widths, dtypes, settings.center, _is_native(factors))
     draft = _fit(factors, groups, footprint, "auto" if algorithm == "dq" else algorithm, limit, given)
-    return _with_times(draft, factors, groups, n_bins, footprint, probe, center, shifted)
+    return _with_times(draft, factors, groups, settings, footprint, probe)
 
 
 def _fit(factors: Factors, groups: Groups, footprint: Layout, method: str, limit: int, given: bool) -> Plan:
@@ -180,11 +174,9 @@ def _with_times(
     plan: Plan,
     factors: Factors,
     groups: Groups,
-    n_bins: int,
+    settings: Settings,
     footprint: Layout,
     probe: bool,
-    center: bool,
-    shifted: bool,
 ) -> Plan:
     """The plan with the algorithm, passes and seconds to expect."""
     sizes = groups.sizes.astype(np.float64)
@@ -194,9 +186,9 @@ def _with_times(
     algorithm = plan.algorithm
     if squares * width < _PRODUCTS_AT_ONCE:
         small = "gram" if algorithm == "auto" else algorithm
-        return dataclasses.replace(plan, algorithm=small, passes=_passes(plan, small, n_bins))
+        return dataclasses.replace(plan, algorithm=small, passes=_passes(plan, small, settings.n_bins))
     rows = groups.rows(int(np.argmax(groups.sizes)))
-    loose = looseness(factors, rows, center) if probe else 0.0
+    loose = looseness(factors, rows, settings.center) if probe else 0.0
     if probe and plan.method in ("auto", "lazy"):
         words = "bounds will be loose" if loose > _LOOSE else "bounds will exclude most rows"
         reasons.append(f"{100 * loose:.0f} % of a sample of rows lies outside 16 directions: {words}")
@@ -207,17 +199,16 @@ def _with_times(
     speed = machine(torch.get_num_threads())
     per_pick = squares * (min(factors.row_bytes, 4 * width) / speed.bytes)
     formed = squares * (width / speed.products + 12 / speed.bytes)
-    bounded = n * (
-        (16 + 2 * n_bins) * footprint.numbers / speed.products * 2 + (512 + loose * largest) * width / speed.products
-    )
+    per_row = (32.0 + 4 * settings.n_bins) * footprint.numbers
+    bounded = n * (per_row + (512 + loose * largest) * width) / speed.products
     seconds = {"naive": per_pick, "gram": formed}.get(algorithm, min(bounded, per_pick))
     if probe and seconds > _WORTH_A_PROBE and factors.device.type == "cpu":
-        took, m = measured(factors, rows, n_bins, plan.method, center, shifted)
+        took, m = measured(factors, rows, settings, plan.method)
         power = 1.0 if algorithm == "lazy" and loose <= _LOOSE else 2.0
         seconds = took * float(((np.minimum(sizes, 1e12) / max(1, m)) ** power).sum())
         reasons.append(f"time from {m} rows ranked in {took:.2g} s")
     seconds += plan.bytes_read / speed.bytes
-    passes = _passes(dataclasses.replace(plan, algorithm=algorithm), algorithm, n_bins)
+    passes = _passes(dataclasses.replace(plan, algorithm=algorithm), algorithm, settings.n_bins)
     return dataclasses.replace(plan, algorithm=algorithm, seconds=seconds, passes=passes, reasons=tuple(reasons))
 
 

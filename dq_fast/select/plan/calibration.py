@@ -14,6 +14,7 @@ from dq_fast import ops
 from dq_fast.ops.embedding import merged
 from dq_fast.select.rows import Factors
 from dq_fast.select.rows.gather import gather
+from dq_fast.select.settings import Settings
 
 _SIDE = 320  # of the matrices multiplied
 _STREAM = 2 << 20  # numbers read: 8 MB, more than the caches of a core hold
@@ -69,12 +70,11 @@ def looseness(factors: Factors, rows: np.ndarray, center: bool) -> float:
     return float(np.clip((1 - explained) / (1 - by_chance), 0.0, 1.0))
 
 
-def measured(
-    factors: Factors, rows: np.ndarray, n_bins: int, method: str, center: bool, shifted: bool
-) -> tuple[float, int]:
+def measured(factors: Factors, rows: np.ndarray, settings: Settings, method: str) -> tuple[float, int]:
     """Seconds that ranking up to 2,048 of the given rows (one group, spread over it) takes, and how many they were."""
     take = np.unique(rows[np.linspace(0, len(rows) - 1, min(_PROBE_ROWS, len(rows))).astype(np.int64)])
     sample: tuple[Tensor, ...] = tuple(torch.nan_to_num(x, 0.0, 0.0, 0.0) for x in gather(factors, take))
     begin = time.perf_counter()
-    ops.graph_cut_bins(sample, n_bins, method=method, center=center, shifted=shifted)
+    s = settings
+    ops.graph_cut_bins(sample, s.n_bins, method=method, lam=s.lam, center=s.center, shifted=s.shifted)
     return time.perf_counter() - begin, len(take)

@@ -13,15 +13,16 @@ from dq_fast.select.plan import layout, memory
 from dq_fast.select.plan.calibration import machine
 from dq_fast.select.plan.plan import Plan
 from dq_fast.select.rows import Factors
+from dq_fast.select.settings import Settings
 
 
-def plan_dot(factors: Factors, groups: Groups, n_bins: int, limit: int, *, center: bool) -> Plan:
+def plan_dot(factors: Factors, groups: Groups, settings: Settings, limit: int) -> Plan:
     """How dot products are ranked: similarities formed where they fit the limit, else streamed; group by group."""
     fixed = layout.RESULT_BYTES * len(factors) + layout.FIXED_BYTES
     sizes = groups.sizes
     largest = int(sizes.max(initial=0))
     room = limit - fixed
-    given = rank.given_bytes(factors, largest, center) <= room
+    given = rank.given_bytes(factors, largest, settings.center) <= room
     least = least_bytes(factors, largest)
     if not given and least > room:
         raise InputError(
@@ -33,7 +34,7 @@ def plan_dot(factors: Factors, groups: Groups, n_bins: int, limit: int, *, cente
     formed = float((sizes.astype(np.float64) ** 2).sum()) * (
         2 * sum(factors.widths) / speed.products + 24 / speed.bytes
     )
-    looks = 6.0 + 4.0 * n_bins
+    looks = 6.0 + 4.0 * settings.n_bins
     streamed = looks * len(factors) * (4 * numbers / speed.products + factors.row_bytes / speed.bytes)
     reason = "similarities fit max_memory" if given else "similarities do not fit max_memory: products are streamed"
     return Plan(
@@ -43,7 +44,7 @@ def plan_dot(factors: Factors, groups: Groups, n_bins: int, limit: int, *, cente
         batches=len(sizes),
         passes=1.0 if given else looks,
         bytes_read=int(factors.nbytes * (1 if given else looks)),
-        memory=fixed + (rank.given_bytes(factors, largest, center) if given else min(room, max(least, room))),
+        memory=fixed + (rank.given_bytes(factors, largest, settings.center) if given else min(room, max(least, room))),
         max_memory=limit,
         seconds=formed if given else streamed,
         source="gathered in memory" if given else "in place",

@@ -12,12 +12,10 @@ from dq_fast.errors import InputError
 from dq_fast.progress import Progress
 from dq_fast.select.groups import Groups
 from dq_fast.select.partition import Change, Partition, Settings, incremental
+from dq_fast.select.partition.draft import Rank, rank_as
 from dq_fast.select.partition.ids import id_array
-from dq_fast.select.plan import plan_bins
 from dq_fast.select.quantizer.fits import Fit
 from dq_fast.select.quantizer.parameters import ALGORITHMS
-from dq_fast.select.ranking import rank_bins
-from dq_fast.select.rows import Factors
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -26,12 +24,7 @@ Floats = NDArray[np.float64]
 class Changing:
     """`add`, `remove` and `refit` of a `SampleQuantizer`; docs/INCREMENTAL.md says what stays exact."""
 
-    n_bins: Any
-    lam: Any
-    shifted: Any
-    center: Any
     method: Any
-    similarity: Any
     compat: Any
     max_memory: Any
     ranking_: Ints
@@ -71,9 +64,10 @@ class Changing:
         Raises:
             InputError: see `dq_fast.select.partition.incremental.add`.
         """
-        return self._changed(
-            incremental.add(self._now(), embedding, labels, ids, mode=mode, old=old, rank=self._rank, progress=progress)
+        change = incremental.add(
+            self._now(), embedding, labels, ids, mode=mode, old=old, rank=self._rank(), progress=progress
         )
+        return self._changed(change)
 
     def remove(
         self,
@@ -99,7 +93,7 @@ class Changing:
             InputError: see `dq_fast.select.partition.incremental.remove`.
         """
         change = incremental.remove(
-            self._now(), ids, rows=rows, embedding=embedding, mode=mode, old=old, rank=self._rank, progress=progress
+            self._now(), ids, rows=rows, embedding=embedding, mode=mode, old=old, rank=self._rank(), progress=progress
         )
         return self._changed(change)
 
@@ -110,7 +104,7 @@ class Changing:
             old: embedding of the rows as they are now, in their order.
             progress: as in `add`.
         """
-        return self._changed(incremental.refit(self._now(), old, rank=self._rank, progress=progress))
+        return self._changed(incremental.refit(self._now(), old, rank=self._rank(), progress=progress))
 
     def _now(self) -> Partition:
         """The partition as it is: the one kept, or one without sums, for refitting only."""
@@ -124,9 +118,6 @@ class Changing:
         if self.partition_ is None:
             self.partition_ = self._partition((), Groups.of(self.groups_, len(self.groups_)), None)
         return self.partition_
-
-    def _settings(self) -> Settings:
-        return Settings(int(self.n_bins), float(self.lam), bool(self.shifted), bool(self.center), self.similarity)
 
     def _partition(self, factors: tuple[Tensor, ...], groups: Groups, fitted: Fit | None) -> Partition:
         """The partition of a fit, with the sums that appending needs; without them where there is no fit at hand."""
@@ -156,24 +147,9 @@ class Changing:
         made.check()
         return made
 
-    def _rank(self, factors: tuple[Tensor, ...], groups: Groups) -> tuple[Ints, Ints, Floats]:
+    def _rank(self) -> Rank:
         """How changed groups are ranked: as `fit` does."""
-        rows = Factors(factors)
-        s = self._settings()
-        plan = plan_bins(
-            rows,
-            groups,
-            s.n_bins,
-            algorithm=ALGORITHMS[self.method],
-            similarity=s.similarity,
-            center=s.center,
-            shifted=s.shifted,
-            max_memory=self.max_memory,
-        )
-        ranked = rank_bins(
-            rows, groups, s.n_bins, plan, lam=s.lam, shifted=s.shifted, center=s.center, similarity=s.similarity
-        )
-        return ranked.ranking, ranked.bin_of, ranked.gains
+        return rank_as(self._settings(), algorithm=ALGORITHMS[self.method], max_memory=self.max_memory)
 
     def _changed(self, change: Change) -> Change:
         """Take over what a change left."""
@@ -183,6 +159,9 @@ class Changing:
         self.partition_, self.ids_ = now, now.ids
         self.labels_, self.classes_ = (now.of_row, now.names) if same else (None, None)
         return change
+
+    def _settings(self) -> Settings:
+        raise NotImplementedError
 
     def _take(self, fitted: Fit, groups: Ints, names: NDArray[Any] | None) -> None:
         raise NotImplementedError

@@ -16,6 +16,7 @@ from dq_fast.select.official import bin_numbers, official_bins
 from dq_fast.select.plan import Plan
 from dq_fast.select.quantizer.given import Given
 from dq_fast.select.ranking import rank_bins
+from dq_fast.select.settings import Settings
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -65,21 +66,9 @@ class MethodPlan:
         return f"{self.method}: {self.ranked} of {self.rows} rows in {self.groups} groups; {looks}\n- {self.source}"
 
 
-def fit_bins(
-    given: Given, plan: Plan, *, n_bins: int, lam: float, shifted: bool, center: bool, progress: Progress | None
-) -> Fit:
+def fit_bins(given: Given, settings: Settings, plan: Plan, progress: Progress | None) -> Fit:
     """Bins by recursive graph-cut greedy within each group (section 3.2 of the paper), as planned."""
-    ranked = rank_bins(
-        given.factors,
-        given.groups,
-        n_bins,
-        plan,
-        lam=lam,
-        shifted=shifted,
-        center=center,
-        similarity=plan.similarity,
-        progress=progress,
-    )
+    ranked = rank_bins(given.factors, given.groups, settings, plan, progress=progress)
     return Fit(ranked.ranking, ranked.bin_of, ranked.gains, report=dict(ranked.report))
 
 

@@ -17,6 +17,22 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What `SampleQuantizer.fit` may be given beside rows and labels, as the user wrote it; its docstring says more.
+
+    Attributes:
+        features: [n, D]. logits: [n, C]. Both for methods that need them.
+        groups: which rows are chosen among each other: a column [n], "all", or a number of clusters; None: the classes.
+        ids: what the rows are called, [n].
+    """
+
+    features: Any = None
+    logits: Any = None
+    groups: Any = None
+    ids: Any = None
+
+
+@dataclass(frozen=True)
 class Given:
     """The data of one fit.
 
@@ -43,23 +59,14 @@ class Given:
         return len(self.factors)
 
     @classmethod
-    def of(
-        cls,
-        embedding: Any,
-        labels: Any = None,
-        *,
-        features: Any = None,
-        logits: Any = None,
-        groups: Any = None,
-        ids: Any = None,
-        seed: int = 0,
-    ) -> Given:
+    def of(cls, embedding: Any, labels: Any = None, beside: Beside | None = None, *, seed: int = 0) -> Given:
         """Read the arguments of `SampleQuantizer.fit`.
 
         Raises:
             InputError: naming the argument, what was expected, and what came.
         """
-        factors = read_rows(embedding)
+        beside = beside or Beside()
+        factors, groups, ids = read_rows(embedding), beside.groups, beside.ids
         n = len(factors)
         index = getattr(embedding, "index", None) if hasattr(embedding, "columns") else None
         _same_index(index, labels, "labels")
@@ -69,8 +76,8 @@ class Given:
         ids = np.asarray(ids)
         if ids.shape != (n,):
             raise InputError(f"ids must have one entry a row, shape ({n},), got shape {ids.shape}")
-        features = _beside(features, "features", n)
-        logits = _beside(logits, "logits", n)
+        features = _beside(beside.features, "features", n)
+        logits = _beside(beside.logits, "logits", n)
         classes = Groups.of(labels, n)
         return cls(
             factors,

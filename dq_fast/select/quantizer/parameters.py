@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,49 +24,45 @@ def method_names() -> tuple[str, ...]:
     return (*ALGORITHMS, *METHODS)
 
 
-def check_parameters(
-    *,
-    n_bins: Any,
-    method: Any,
-    similarity: Any,
-    certify: Any,
-    compat: Any,
-    sampler: Any,
-    max_keep: Any,
-    seed: Any,
-    options: Any,
-    incremental: Any,
-    lam: Any,
-    shifted: Any,
-    center: Any,
-    **_: Any,
-) -> None:
-    """Refuse parameters that are out of range or do not go together, before any work.
+# The value that a parameter must have where it has no say.
+_OFF = {
+    "lam": 1.0, "shifted": True, "center": False, "similarity": "cosine", "certify": 0, "compat": None,
+    "incremental": False,
+}  # fmt: skip
+_OF_GRAPH_CUTS = ("lam", "shifted", "center")
+
+
+def check_parameters(**params: Any) -> None:
+    """Refuse parameters of a `SampleQuantizer`, by name and all of them, before any work.
 
     Raises:
-        InputError: naming the parameter, what was expected, and what came.
+        InputError: one is out of range or does not go with another: its name, what was expected, and what came.
     """
-    for name, value, least in (("n_bins", n_bins, 1), ("certify", certify, 0), ("seed", seed, 0)):
+    method = params["method"]
+    for name, least in (("n_bins", 1), ("certify", 0), ("seed", 0)):
+        value = params[name]
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
             raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    checks.real("lam", lam, 0.0)
-    if method not in method_names():
-        raise InputError(f"method must be one of {', '.join(method_names())}, got {method!r}")
-    checks.one_of("similarity", similarity, SIMILARITIES)
-    if compat not in COMPAT:
-        raise InputError(f"compat must be None or 'official', got {compat!r}")
-    if sampler not in SAMPLERS:
-        raise InputError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+    checks.real("lam", params["lam"], 0.0)
+    checks.one_of("method", method, method_names())
+    checks.one_of("similarity", params["similarity"], SIMILARITIES)
+    checks.one_of("sampler", params["sampler"], SAMPLERS)
+    if params["compat"] not in COMPAT:
+        raise InputError(f"compat must be None or 'official', got {params['compat']!r}")
+    max_keep = params["max_keep"]
     if isinstance(max_keep, bool) or not isinstance(max_keep, (int, float, np.number)) or not 0 < max_keep <= 1:
         raise InputError(f"max_keep must be a fraction in (0, 1], got {max_keep!r}")
     if method in ALGORITHMS:
-        _check_bins(float(max_keep), options)
+        _check_bins(float(max_keep), params["options"])
     else:
-        _check_other(method, certify, compat, incremental, similarity)
+        others = tuple(name for name in _OFF if name not in _OF_GRAPH_CUTS)
+        _check_off(params, others, f"for method {method!r}", "it is of graph-cut bins")
         if method != GRAPH_CUT:
-            _check_plain(method, lam, shifted, center)
-    if compat == "official":
-        _check_official(lam, shifted, center, similarity, certify, incremental)
+            takes = ", ".join(METHODS[method].options) or "nothing"
+            why = f"it is of graph cuts; what the method takes ({takes}) goes into options"
+            _check_off(params, _OF_GRAPH_CUTS, f"for method {method!r}", why)
+    if params["compat"] == "official":
+        _check_off(params, tuple(name for name in _OFF if name != "compat"), "with compat 'official'")
 
 
 def _check_bins(max_keep: float, options: Any) -> None:
@@ -77,24 +74,12 @@ def _check_bins(max_keep: float, options: Any) -> None:
         raise InputError(f"options must be None for this paper's bins, got {options!r}")
 
 
-def _check_other(method: str, certify: int, compat: Any, incremental: Any, similarity: str) -> None:
-    for name, value, off in (
-        ("certify", certify, 0),
-        ("compat", compat, None),
-        ("incremental", incremental, False),
-        ("similarity", similarity, "cosine"),
-    ):
-        if value != off:
-            raise InputError(f"{name} must be {off!r} for method {method!r}, got {value!r}: it is of graph-cut bins")
-
-
-def _check_plain(method: str, lam: float, shifted: bool, center: bool) -> None:
-    for name, value, off in (("lam", lam, 1.0), ("shifted", shifted, True), ("center", center, False)):
-        if value != off:
-            raise InputError(
-                f"{name} must be {off!r} for method {method!r}, got {value!r}: it is of graph cuts; what the method "
-                f"takes ({', '.join(METHODS[method].options) or 'nothing'}) goes into options"
-            )
+def _check_off(params: Mapping[str, Any], names: tuple[str, ...], where: str, why: str = "") -> None:
+    """Raise for the first of these parameters that is not what it must be where it has no say."""
+    for name in names:
+        if params[name] != _OFF[name]:
+            end = f": {why}" if why else ""
+            raise InputError(f"{name} must be {_OFF[name]!r} {where}, got {params[name]!r}{end}")
 
 
 def method_options(
@@ -105,16 +90,3 @@ def method_options(
     if max_memory is not None:
         same["max_memory"] = max_memory
     return {**{k: v for k, v in same.items() if k in METHODS[method].options}, **(options or {})}
-
-
-def _check_official(lam: float, shifted: bool, center: bool, similarity: str, certify: int, incremental: bool) -> None:
-    for name, value, official in (
-        ("lam", lam, 1.0),
-        ("shifted", shifted, True),
-        ("center", center, False),
-        ("similarity", similarity, "cosine"),
-        ("certify", certify, 0),
-        ("incremental", incremental, False),
-    ):
-        if value != official:
-            raise InputError(f"{name} must be {official!r} with compat 'official', got {value!r}")

@@ -18,8 +18,9 @@ from dq_fast.select.quantizer.changing import Changing
 from dq_fast.select.quantizer.drawing import Drawing
 from dq_fast.select.quantizer.estimator import Estimator
 from dq_fast.select.quantizer.fits import Fit, MethodPlan, fit_bins, fit_method, fit_official, plan_method, split_bins
-from dq_fast.select.quantizer.given import Given
+from dq_fast.select.quantizer.given import Beside, Given
 from dq_fast.select.quantizer.parameters import ALGORITHMS, check_parameters, method_options
+from dq_fast.select.settings import Settings
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -149,7 +150,7 @@ class SampleQuantizer(Drawing, Changing, Estimator):
             InputError: shapes or lengths do not fit, values are not finite, or a parameter is out of range.
         """
         check_parameters(**self.get_params())
-        given = self._given(embedding, labels, features=features, logits=logits, groups=groups, ids=ids)
+        given = self._given(embedding, labels, Beside(features, logits, groups, ids))
         fitted = self._fitted(given, plan, progress)
         certificate = (
             self._certified(given, fitted, int(self.certify), int(self.seed), progress) if self.certify else None
@@ -176,10 +177,13 @@ class SampleQuantizer(Drawing, Changing, Estimator):
             InputError: as `fit`, as far as it can be told without the work; what does not fit `max_memory`.
         """
         check_parameters(**self.get_params())
-        return self._plan(self._given(embedding, labels, groups=groups), probe)
+        return self._plan(self._given(embedding, labels, Beside(groups=groups)), probe)
 
-    def _given(self, embedding: Any, labels: Any, **more: Any) -> Given:
-        return Given.of(embedding, labels, seed=int(self.seed), **more)
+    def _settings(self) -> Settings:
+        return Settings(int(self.n_bins), float(self.lam), bool(self.shifted), bool(self.center), self.similarity)
+
+    def _given(self, embedding: Any, labels: Any, beside: Beside) -> Given:
+        return Given.of(embedding, labels, beside, seed=int(self.seed))
 
     def _plan(self, given: Given, probe: bool = True) -> Plan | MethodPlan:
         if self.method not in ALGORITHMS:
@@ -187,11 +191,8 @@ class SampleQuantizer(Drawing, Changing, Estimator):
         return plan_bins(
             given.factors,
             given.groups,
-            int(self.n_bins),
+            self._settings(),
             algorithm=ALGORITHMS[self.method],
-            similarity=self.similarity,
-            center=bool(self.center),
-            shifted=bool(self.shifted),
             max_memory=self.max_memory,
             probe=probe,
         )
@@ -218,15 +219,7 @@ class SampleQuantizer(Drawing, Changing, Estimator):
             return fit_official(given, n_bins=int(self.n_bins), algorithm=ALGORITHMS[self.method], progress=progress)
         how = plan if isinstance(plan, Plan) else self._plan(given)
         assert isinstance(how, Plan)
-        return fit_bins(
-            given,
-            how,
-            n_bins=int(self.n_bins),
-            lam=float(self.lam),
-            shifted=bool(self.shifted),
-            center=bool(self.center),
-            progress=progress,
-        )
+        return fit_bins(given, self._settings(), how, progress)
 
     def certificate(
         self, embedding: Any, k: int = 100, *, seed: int = 0, progress: Progress | None = None
@@ -245,7 +238,7 @@ class SampleQuantizer(Drawing, Changing, Estimator):
         if not hasattr(self, "bin_of_"):
             raise InputError("SampleQuantizer must be fitted before certificate(): call fit(embedding, labels) first")
         check_parameters(**{**self.get_params(), "certify": k})
-        given = Given.of(embedding, groups=self.groups_)
+        given = Given.of(embedding, beside=Beside(groups=self.groups_))
         return self._certified(given, Fit(self.ranking_, self.bin_of_, self.gains_), k, seed, progress)
 
     def _certified(self, given: Given, fitted: Fit, k: int, seed: int, progress: Progress | None) -> Certificate:
@@ -255,12 +248,8 @@ class SampleQuantizer(Drawing, Changing, Estimator):
             fitted.ranking,
             fitted.bin_of,
             fitted.gains,
-            int(self.n_bins),
+            self._settings(),
             k,
-            lam=float(self.lam),
-            shifted=bool(self.shifted),
-            center=bool(self.center),
-            similarity=self.similarity,
             seed=seed,
             progress=progress,
         )
