@@ -1,6 +1,6 @@
 """Contrastive active learning (CAL): samples whose neighbours are predicted otherwise.
 
-Margatina et al. 2021, "Active Learning by Acquiring Contrastive Examples" (EMNLP), Eqs. 1 and 2 and Algorithm 1. With
+Margatina, Vernikos, Barrault and Aletras 2021, "Active Learning by Acquiring Contrastive Examples" (EMNLP). With
 N(i) the k nearest neighbours of sample i in feature space (Euclidean distance) and p the softmax predictions:
 
     s_i = 1/k * sum over l in N(i) of KL(p_l || p_i)
@@ -69,5 +69,5 @@ def choose(
 
 
 METHODS = (
-    Method("cal", frozenset({"features", "logits"}), True, "Margatina et al. 2021, Algorithm 1", choose),
+    Method("cal", frozenset({"features", "logits"}), True, "Margatina et al. 2021, contrastive active learning", choose),
 )  # fmt: skip

@@ -1,14 +1,14 @@
 """Contextual diversity: samples whose predictions confuse classes in different ways.
 
-Agarwal et al. 2020, "Contextual Diversity for Active Learning" (ECCV), Eqs. 1 and 2, CDAL-CS. The paper mixes the
+Agarwal et al. 2020, "Contextual Diversity for Active Learning" (ECCV), the core-set strategy CDAL-CS. The paper mixes the
 softmax predictions of all regions of an image that are predicted as one class, and compares two images by the symmetric
 divergence of their mixtures; then it picks k-center greedily by that distance. In classification an image is one region
-and its mixture is its prediction p (the weights of Eq. 1 cancel):
+and its mixture is its prediction p (its weights cancel):
 
     d(i, j) = 1/2 KL(p_i || p_j) + 1/2 KL(p_j || p_i) = 1/2 sum_k (p_ik - p_jk) (log p_ik - log p_jk)
     next    = argmax over x of min over picked b of d(x, b)
 
-Left out of Eq. 2 is the factor that counts only classes that both images are predicted as: with one region an image it
+Left out of the paper's distance is the factor that counts only classes that both images are predicted as: with one region an image it
 would be 0 between all images of different classes, and so would the smallest distance once two classes have a pick.
 (DeepCore's leaves it out, too.)
 
@@ -87,6 +87,6 @@ def _pick(logits: Tensor, budget: int, counter: Counter) -> Picks:
 
 METHODS = (
     Method(
-        "contextual-diversity", frozenset({"logits"}), True, "Agarwal et al. 2020, Eq. 2 with k-center greedy", choose
+        "contextual-diversity", frozenset({"logits"}), True, "Agarwal et al. 2020, CDAL-CS: k-center greedy", choose
     ),
 )

@@ -1,8 +1,9 @@
 """CRAIG: samples whose weighted gradients stand for the gradients of all.
 
-Mirzasoleiman, Bilmes and Leskovec 2020, "Coresets for data-efficient training of machine learning models": facility
-location on gradient distances (Eq. 10 to 12, Algorithm 1), and as weight of each pick the number of samples that are
-nearest to it (line 9 of the algorithm).
+Mirzasoleiman, Bilmes and Leskovec 2020, "Coresets for data-efficient training of machine learning models" (ICML):
+facility location on gradient distances, F(S) = L({s₀}) − L(S ∪ {s₀}) with L(S) = Σ_i min_{j ∈ S} d_ij (Eqs. 8 and 11 of
+its earlier version, "Coresets for accelerating incremental gradient methods"), greedily, and as weight of each pick the
+number of samples that are nearest to it (Algorithm 1 there, lines 3 and 9).
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ METHODS = (
         "craig",
         frozenset({"factors"}),
         True,
-        "Mirzasoleiman, Bilmes and Leskovec 2020, Coresets for data-efficient training, Eq. 10-12 and Algorithm 1",
+        "Mirzasoleiman, Bilmes and Leskovec 2020, Coresets for data-efficient training, the CRAIG algorithm",
         choose,
     ),
 )

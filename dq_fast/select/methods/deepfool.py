@@ -1,8 +1,9 @@
 """DeepFool: samples nearest to the decision boundary.
 
-Moosavi-Dezfooli et al. 2016, "DeepFool" (CVPR), section 3; as a choice of samples Ducoffe and Precioso 2018,
-"Adversarial Active Learning for Deep Networks". DeepFool walks to the boundary of the linearised classifier; a linear
-head on features is linear, and its Eq. 8 is exact after one step. With f_k = <w_k, h> + b_k and c the predicted class:
+Moosavi-Dezfooli, Fawzi and Frossard 2016, "DeepFool" (CVPR), section 3.1; as a choice of samples Ducoffe and
+Precioso 2018, "Adversarial Active Learning for Deep Networks: a Margin Based Approach". DeepFool walks to the boundary
+of the linearised classifier; a linear head on features is linear, and its Eqs. 8 and 9 are exact in one step. With
+f_k = <w_k, h> + b_k and c the predicted class:
 
     r = min over k != c of (f_c - f_k) / ||w_c - w_k||_2
 
@@ -86,5 +87,5 @@ def _fitted(evidence: Evidence, features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 METHODS = (
-    Method("deepfool", frozenset({"features"}), True, "Moosavi-Dezfooli et al. 2016, Eq. 8, on a linear head", choose),
+    Method("deepfool", frozenset({"features"}), True, "Moosavi-Dezfooli et al. 2016, Eqs. 8 and 9, on a linear head", choose),
 )

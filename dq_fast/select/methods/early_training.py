@@ -3,8 +3,9 @@
 The papers train a network on the data from several initialisations. Here features are frozen and the network is the
 linear head on them (heads.py): the scores say how hard a sample is for a linear classifier of these features.
 
-GraNd and EL2N: Paul, Ganguli and Dziugaite 2021, "Deep Learning on a Data Diet" (NeurIPS), Definitions 2.1 and 2.2.
-With p the softmax prediction, y the one-hot label and the expectation over initialisations, after a few epochs:
+GraNd and EL2N: Paul, Ganguli and Dziugaite 2021, "Deep Learning on a Data Diet: Finding Important Examples Early in
+Training" (NeurIPS), Definitions 2.1 and 2.3. With p the softmax prediction, y the one-hot label and the expectation over
+initialisations, after a few epochs:
 
     grand   E || gradient of the loss with respect to the weights ||  =  E ||p - y|| * ||[1, h]||
     el2n    E || p - y ||
@@ -13,7 +14,7 @@ The gradient of a head (weight and bias) is the outer product of p - y and [1, h
 DeepCore averages over its repetitions too.
 
 Forgetting: Toneva et al. 2019, "An Empirical Study of Example Forgetting during Deep Neural Network Learning" (ICLR),
-section 3 and Algorithm 1. A forgetting event: the sample was right the last time that it was in a minibatch, and is
+sections 3 and 3.1, Algorithm 1. A forgetting event: the sample was right the last time that it was in a minibatch, and is
 wrong now, both before the step. A sample that was never right counts as more than any that was (the paper: infinitely
 many); here as the number of epochs, so that a mean over heads exists.
 
@@ -169,6 +170,6 @@ def _trained(
 _NEEDS = frozenset({"features", "labels"})
 METHODS = (
     Method("grand", _NEEDS, True, "Paul et al. 2021, Definition 2.1, on a linear head", partial(choose_hardest, grand)),
-    Method("el2n", _NEEDS, True, "Paul et al. 2021, Definition 2.2, on a linear head", partial(choose_hardest, el2n)),
+    Method("el2n", _NEEDS, True, "Paul et al. 2021, Definition 2.3, on a linear head", partial(choose_hardest, el2n)),
     Method("forgetting", _NEEDS, True, "Toneva et al. 2019, Algorithm 1, on a linear head", choose_forgetting),
 )

@@ -1,8 +1,8 @@
 """Facility location: samples such that every sample has a similar one among them.
 
-f(S) = Σ_i max_{j ∈ S} s(i, j) (Wei, Iyer and Bilmes 2015, "Submodularity in data subset selection and active learning",
-Eq. 4), the gain of x being Σ_i max(0, s(i, x) − max_{j ∈ S} s(i, j)), with maxima over nothing 0; s = ½ + ½·cos as in
-the rest of this package.
+f(S) = Σ_i max_{j ∈ S} s(i, j) (Wei, Iyer and Bilmes 2015, "Submodularity in data subset selection and active learning"
+(ICML), on nearest-neighbour classifiers), the gain of x being Σ_i max(0, s(i, x) − max_{j ∈ S} s(i, j)), with maxima
+over nothing 0; s = ½ + ½·cos as in the rest of this package.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ METHODS = (
         "facility-location",
         frozenset({"factors"}),
         True,
-        "Wei, Iyer and Bilmes 2015, Submodularity in data subset selection and active learning, Eq. 4",
+        "Wei, Iyer and Bilmes 2015, Submodularity in data subset selection and active learning",
         choose,
     ),
 )

@@ -5,7 +5,7 @@ the inner problem of GLISTER-ONLINE: choose S to maximise the validation log-lik
 
     max over S of LL_V(theta_S),   theta_S = theta + eta * sum over e in S of grad LL_T(e, theta)
 
-greedily, each gain taken to first order (section "Taylor-approximation"):
+greedily, each gain taken to first order (the paper's Taylor approximation):
 
     gain(e) = eta * < grad LL_T(e, theta), grad LL_V(theta_S) >
 

@@ -1,7 +1,7 @@
 """GradMatch: samples whose non-negatively weighted gradients sum up to the gradient of all.
 
-Killamsetty et al. 2021, "GRAD-MATCH: gradient matching based data subset selection for efficient deep model training",
-Eq. 4 and Algorithm 2: orthogonal matching pursuit of min over S and w ≥ 0 of λ‖w‖² + ‖Σ_{i ∈ S} w_i g_i − ḡ‖².
+Killamsetty et al. 2021, "GRAD-MATCH: gradient matching based data subset selection for efficient deep model training"
+(ICML): orthogonal matching pursuit of min over S and w ≥ 0 of λ‖w‖² + ‖Σ_{i ∈ S} w_i g_i − ḡ‖².
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ METHODS = (
         "grad-match",
         frozenset({"factors"}),
         True,
-        "Killamsetty et al. 2021, GRAD-MATCH, Eq. 4 and Algorithm 2 (OMP)",
+        "Killamsetty et al. 2021, GRAD-MATCH, orthogonal matching pursuit",
         choose,
     ),
 )

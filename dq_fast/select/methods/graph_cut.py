@@ -14,7 +14,8 @@ def choose(
     """Pick each group's budget by the graph-cut gain, as one bin.
 
     gain(x) = λ·Σ_{j ∈ R} s(x, j) − 2·Σ_{b ∈ B} s(x, b), R the whole group and B the picks so far (Iyer et al. 2021,
-    "Submodular combinatorial information measures", section 4; in the form of the published Dataset Quantization code).
+    "Submodular combinatorial information measures with applications in machine learning" (ALT), on graph cut; the
+    factors are those of the published Dataset Quantization code).
     Exact greedy by `dq_fast.ops.graph_cut_greedy`, which tells time and memory: about O(n·d) for a bin of passes.
 
     Args:
@@ -50,7 +51,7 @@ METHODS = (
         "graph-cut",
         frozenset({"factors"}),
         True,
-        "Iyer et al. 2021, Submodular combinatorial information measures, section 4; Dataset Quantization with N = 1",
+        "Iyer et al. 2021, Submodular combinatorial information measures, graph cut; Dataset Quantization with N = 1",
         choose,
     ),
 )

@@ -1,8 +1,8 @@
 """k-center greedy: samples that leave no sample far from all of them.
 
-Sener and Savarese 2018, "Active learning for convolutional neural networks: a core-set approach", Algorithm 1
-(farthest-first traversal, Gonzalez 1985): u = arg max_x min_{b ∈ B} Δ(x, b), Δ the Euclidean distance. Its largest
-distance is at most twice the smallest possible.
+Sener and Savarese 2018, "Active learning for convolutional neural networks: a core-set approach" (ICLR), section 4.3,
+Algorithm 1 (farthest-first traversal, Gonzalez 1985): u = arg max_x min_{b ∈ B} Δ(x, b), Δ the Euclidean distance. Its
+largest distance is at most twice the smallest possible.
 """
 
 from __future__ import annotations

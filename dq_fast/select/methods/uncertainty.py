@@ -1,7 +1,9 @@
 """Uncertainty sampling: least confidence, entropy and margin of the predictions.
 
-Coleman et al. 2020, "Selection via Proxy: Efficient Data Selection for Deep Learning" (ICLR), section 2, after Settles
-2009. With p the softmax of a sample's logits and p_(1) >= p_(2) its two largest entries:
+Settles 2009, "Active learning literature survey", on uncertainty sampling; the margin is that of Scheffer, Decomain and
+Wrobel 2001, "Active hidden Markov models for information extraction". As a choice of training data: Coleman et al. 2020,
+"Selection via Proxy: Efficient Data Selection for Deep Learning" (ICLR). With p the softmax of a sample's
+logits and p_(1) >= p_(2) its two largest entries:
 
     least-confidence   1 - p_(1)
     entropy            -sum_k p_k log p_k
@@ -72,7 +74,7 @@ def _method(name: str, score: Callable[[Tensor], Tensor], formula: str) -> Metho
             raise checks.bad("logits", "at least one class wide", checks.shape_of(logits))
         return by_score(evidence, score(logits), direction)
 
-    return Method(name, frozenset({"logits"}), True, f"Coleman et al. 2020, section 2: {formula}", choose)
+    return Method(name, frozenset({"logits"}), True, f"Settles 2009; Coleman et al. 2020: {formula}", choose)
 
 
 METHODS = (
