@@ -69,5 +69,5 @@ def choose(
 
 
 METHODS = (
-    Method("cal", frozenset({"features", "logits"}), True, "Margatina et al. 2021, contrastive active learning", choose),
+    Method("cal", frozenset({"features", "logits"}), True, "Margatina et al. 2021, CAL", choose),
 )  # fmt: skip

@@ -1,16 +1,16 @@
 """Contextual diversity: samples whose predictions confuse classes in different ways.
 
-Agarwal et al. 2020, "Contextual Diversity for Active Learning" (ECCV), the core-set strategy CDAL-CS. The paper mixes the
-softmax predictions of all regions of an image that are predicted as one class, and compares two images by the symmetric
-divergence of their mixtures; then it picks k-center greedily by that distance. In classification an image is one region
-and its mixture is its prediction p (its weights cancel):
+Agarwal et al. 2020, "Contextual Diversity for Active Learning" (ECCV), the core-set strategy CDAL-CS. The paper mixes
+the softmax predictions of all regions of an image that are predicted as one class, and compares two images by the
+symmetric divergence of their mixtures; then it picks k-center greedily by that distance. In classification an image is
+one region and its mixture is its prediction p (its weights cancel):
 
     d(i, j) = 1/2 KL(p_i || p_j) + 1/2 KL(p_j || p_i) = 1/2 sum_k (p_ik - p_jk) (log p_ik - log p_jk)
     next    = argmax over x of min over picked b of d(x, b)
 
-Left out of the paper's distance is the factor that counts only classes that both images are predicted as: with one region an image it
-would be 0 between all images of different classes, and so would the smallest distance once two classes have a pick.
-(DeepCore's leaves it out, too.)
+Left out of the paper's distance is the factor that counts only classes that both images are predicted as: with one
+region an image it would be 0 between all images of different classes, and so would the smallest distance once two
+classes have a pick. (DeepCore's leaves it out, too.)
 
 O(n C) time a pick, O(n C) memory for a group.
 """

@@ -87,5 +87,11 @@ def _fitted(evidence: Evidence, features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 METHODS = (
-    Method("deepfool", frozenset({"features"}), True, "Moosavi-Dezfooli et al. 2016, Eqs. 8 and 9, on a linear head", choose),
+    Method(
+        "deepfool",
+        frozenset({"features"}),
+        True,
+        "Moosavi-Dezfooli et al. 2016, Eqs. 8 and 9, on a linear head",
+        choose,
+    ),
 )

@@ -4,8 +4,8 @@ The papers train a network on the data from several initialisations. Here featur
 linear head on them (heads.py): the scores say how hard a sample is for a linear classifier of these features.
 
 GraNd and EL2N: Paul, Ganguli and Dziugaite 2021, "Deep Learning on a Data Diet: Finding Important Examples Early in
-Training" (NeurIPS), Definitions 2.1 and 2.3. With p the softmax prediction, y the one-hot label and the expectation over
-initialisations, after a few epochs:
+Training" (NeurIPS), Definitions 2.1 and 2.3. With p the softmax prediction, y the one-hot label and the
+expectation over initialisations, after a few epochs:
 
     grand   E || gradient of the loss with respect to the weights ||  =  E ||p - y|| * ||[1, h]||
     el2n    E || p - y ||
@@ -14,9 +14,9 @@ The gradient of a head (weight and bias) is the outer product of p - y and [1, h
 DeepCore averages over its repetitions too.
 
 Forgetting: Toneva et al. 2019, "An Empirical Study of Example Forgetting during Deep Neural Network Learning" (ICLR),
-sections 3 and 3.1, Algorithm 1. A forgetting event: the sample was right the last time that it was in a minibatch, and is
-wrong now, both before the step. A sample that was never right counts as more than any that was (the paper: infinitely
-many); here as the number of epochs, so that a mean over heads exists.
+sections 3 and 3.1, Algorithm 1. A forgetting event: the sample was right the last time that it was in a minibatch, and
+is wrong now, both before the step. A sample that was never right counts as more than any that was (the paper:
+infinitely many); here as the number of epochs, so that a mean over heads exists.
 
 All train in O(heads * epochs * n * D * C).
 """

@@ -1,8 +1,8 @@
 """Uncertainty sampling: least confidence, entropy and margin of the predictions.
 
 Settles 2009, "Active learning literature survey", on uncertainty sampling; the margin is that of Scheffer, Decomain and
-Wrobel 2001, "Active hidden Markov models for information extraction". As a choice of training data: Coleman et al. 2020,
-"Selection via Proxy: Efficient Data Selection for Deep Learning" (ICLR). With p the softmax of a sample's
+Wrobel 2001, "Active hidden Markov models for information extraction". As a choice of training data: Coleman et al.
+2020, "Selection via Proxy: Efficient Data Selection for Deep Learning" (ICLR). With p the softmax of a sample's
 logits and p_(1) >= p_(2) its two largest entries:
 
     least-confidence   1 - p_(1)
