@@ -62,6 +62,12 @@ _BOTH = ("cpu", "cuda")
 _ALL = (
     Provider("native", "dq_fast as installed, method auto", devices=_BOTH),
     Provider("native-gram", "dq_fast, method gram", devices=_BOTH),
+    Provider(
+        "native-gram-float32",
+        "the same from float32 similarities: ops.similarity_precision",
+        exact=False,
+        devices=("cuda",),
+    ),
     Provider("native-lazy", "dq_fast, method lazy", devices=_BOTH),
     Provider("native-naive", "dq_fast, method naive: a product with all rows for each pick", devices=_BOTH),
     Provider("native-dispatch", "dq_fast through torch.ops, without the public function's checks", devices=_BOTH),

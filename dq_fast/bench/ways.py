@@ -79,6 +79,17 @@ def bins(method: str) -> Way:
     )
 
 
+def bins_float32(p: Rows) -> Call:
+    """`graph_cut_bins` from float32 similarities."""
+    call = bins("gram")(p)
+
+    def in_float32() -> Any:
+        with ops.similarity_precision("float32"):
+            return call()
+
+    return in_float32
+
+
 def bins_torch(p: Rows) -> Call:
     """The definition of `graph_cut_bins`."""
     definition = registry.reference("graph_cut_bins")

@@ -52,7 +52,7 @@ def graph_cut_greedy(
     matrices [d1, d2], those of partial sums up to 64 MB together. A given similarity: about 40 bytes a row. On
     CUDA: float64 similarities of as many groups as fit a quarter of the free memory, or 1 GB, and float64 copies of one
     group's rows ("gram", and "auto" where a group's are up to 1 GB), or about 70 bytes a row and 32 MB ("lazy",
-    "naive").
+    "naive"); `similarity_precision("float32")` halves the similarities.
 
     Args:
         embedding: rows [n, d] or a tuple of factors [n, d_k]; None with `similarity`.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dq_fast import ops
-from dq_fast.bench.judge import given_similarity, replay, shifted_similarity
+from dq_fast.bench.judge import bin_sizes, given_similarity, replay, shifted_similarity
 from dq_fast.ops import registry
 
 from ..ops.inputs import HARD, clustered, gradient_like
@@ -92,6 +92,17 @@ def test_bins(device, name, method):
     check_ranking(factors, offsets, sizes, ranking, gains[ranking], cpu[0])
     bins = torch.cat([torch.full((size,), k) for group in sizes for k, size in enumerate(group)] or [torch.zeros(0)])
     assert torch.equal(bin_of.cpu()[ranking], bins.long())
+
+
+@pytest.mark.parametrize("name", ["clustered", "gradients"])
+def test_float32_similarities(device, name):
+    """Short of the best by float32's rounding at most, whatever order the products are summed in."""
+    factors, offsets = HARD[name]
+    with ops.similarity_precision("float32"):
+        ranking = ops.graph_cut_bins(on(device, factors), 3, offsets=offsets, method="gram")[0].cpu()
+    for i, j in itertools.pairwise(offsets):
+        similarity = shifted_similarity([x[i:j].double() for x in factors])
+        assert replay(similarity, (ranking[i:j] - i).numpy(), bin_sizes(j - i, 3))[0] <= 1e-6
 
 
 @pytest.mark.parametrize("lam", [0.5, 1.0, 2.0])

@@ -126,6 +126,7 @@ def _published(p: ways.Rows) -> Call:
 
 
 _NATIVE: dict[str, Way] = {name: ways.bins(method) for name, method in ways.METHODS.items()}
+_NATIVE["native-gram-float32"] = ways.bins_float32
 _TORCH: dict[str, Way] = {"torch": ways.bins_torch, "torch-gram": ways.gram}
 _MATRIX: dict[str, Way] = {"torch-matrix": ways.Matrices}
 _LOOP: dict[str, Way] = {"torch-incremental": ways.incremental}

@@ -51,11 +51,12 @@ class Settings:
 
 
 def similarities(rows: Rows, chosen: Tensor, out: Tensor | None = None) -> Tensor:
-    """Cosines of some rows, int64 [k], with each other, float64 [k, k]; into `out` if given."""
+    """Cosines of some rows, int64 [k], with each other: [k, k] float64, or into `out` in its precision."""
     part = rows.gather(chosen)
     if part.centre is None:
-        found = torch.matmul(part.h, part.h.T, out=out)
-        return found if len(rows.factors) == 1 else found.mul_(part.b @ part.b.T)
+        b, h = (x if out is None else x.to(out.dtype) for x in (part.b, part.h))
+        found = torch.matmul(h, h.T, out=out)
+        return found if len(rows.factors) == 1 else found.mul_(b @ b.T)
     found = part.cosines(part)
     return found.contiguous() if out is None else out.copy_(found)
 

@@ -1,8 +1,8 @@
 """Graph cut on a device: a ranking of all groups, by their matrices in one launch, or by their rows in blocks of picks.
 
-"gram" forms the similarities of many groups at once (float64, torch) and runs every group's whole loop in one kernel.
-"lazy" needs no matrix: `cuda/blocks.py`. Both decide in float64 by the rule of `graph_cut_torch`, so that the rows are
-those of every other backend.
+"gram" forms the similarities of many groups at once (torch, in the precision asked for) and runs every group's whole
+loop in one kernel. "lazy" needs no matrix: `cuda/blocks.py`. Both decide in float64 by the rule of `graph_cut_torch`:
+from float64 similarities, the default, the rows are those of every other backend.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dq_fast.ops.cuda import launch
 from dq_fast.ops.cuda.blocks import Settings, Walk, similarities
 from dq_fast.ops.cuda.rows import Rows
 from dq_fast.ops.graph_cut_torch import Report, tie_tolerance
+from dq_fast.ops.precision import similarity_dtype
 
 FREE_PART = 4
 """One over the part of the free memory that the matrices of a launch may take."""
@@ -142,9 +143,12 @@ def _rank_rows(ranking: _Ranking, factors: list[Tensor], center: bool, method: s
 def _rank_formed(ranking: _Ranking, wanted: list[int], factors: list[Tensor], center: bool, stream: int) -> None:
     """The groups by their matrices, those of like length together."""
     sums = factors[0].new_empty(ranking.bounds[-1], dtype=torch.float64)
-    for batch in _batches(sorted(wanted, key=ranking.rows, reverse=True), ranking, sums.device):
+    dtype = similarity_dtype()
+    if center and len(factors) > 1:
+        dtype = torch.float64  # their cosines are small differences of products
+    for batch in _batches(sorted(wanted, key=ranking.rows, reverse=True), ranking, sums.device, dtype.itemsize):
         lengths = [ranking.rows(g) for g in batch]
-        matrices = sums.new_empty(sum(n * n for n in lengths))
+        matrices = sums.new_empty(sum(n * n for n in lengths), dtype=dtype)
         at = 0
         for g, n in zip(batch, lengths):  # noqa: B905
             begin = ranking.bounds[g]
@@ -156,15 +160,15 @@ def _rank_formed(ranking: _Ranking, wanted: list[int], factors: list[Tensor], ce
         ranking.from_matrices(batch, matrices, sums, tolerances.to(sums.device), stream)
 
 
-def _batches(groups: list[int], ranking: _Ranking, device: torch.device) -> Iterator[list[int]]:
-    """Parts of the groups, longest first, whose matrices are formed together.
+def _batches(groups: list[int], ranking: _Ranking, device: torch.device, number: int) -> Iterator[list[int]]:
+    """Parts of the groups, longest first, whose matrices, of numbers of so many bytes, are formed together.
 
     The more groups run at a time, the better: a group's picks are a chain. So their matrices may take a part of the
     free memory, and GRAM_NUMBERS numbers at any rate.
     """
     most = graph_cut_torch.GRAM_NUMBERS
     if sum(ranking.rows(g) ** 2 for g in groups) > most:  # asking takes a while
-        most = max(most, launch.free_bytes(device) // FREE_PART // 8)
+        most = max(most, launch.free_bytes(device) // FREE_PART // number)
     batch: list[int] = []
     numbers = 0
     for g in groups:
