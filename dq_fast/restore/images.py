@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,31 +14,32 @@ from numpy.typing import NDArray
 from dq_fast.data import Source
 from dq_fast.errors import InputError
 from dq_fast.progress import Progress, silent
-from dq_fast.restore.fill import Fill, Mask, Pixels, make_fill
+from dq_fast.restore.fill import Fill, Mask, MeanFill, Pixels, make_fill
+from dq_fast.restore.shards import ShardImages, restore_shard
+from dq_fast.store.cache import ShardCache
 from dq_fast.store.layout import place_patches
 from dq_fast.store.reader import CACHE_BYTES, PackedStore
+
+if TYPE_CHECKING:
+    from dq_fast.restore.loading import StoreImages, StoreStream
 
 
 class Store(PackedStore, Source):
     """A compressed data set: ``store[i]`` is (image uint8 [h, w, 3], label), with dropped patches filled.
 
-    It is a map-style data set for torch's DataLoader, with workers or without, and a `Source` for training::
+    It is a map-style data set for torch's DataLoader, with workers or without, and a `Source` for training. `dataset`
+    and `stream` are for loops that want transforms, batches read together, or more images than memory holds::
 
-        class Train(torch.utils.data.Dataset):
-            def __init__(self, store, transform): self.store, self.transform = store, transform
-            def __len__(self): return len(self.store)
-            def __getitem__(self, i):
-                image, label = self.store[i]
-                return self.transform(image), label
-
-        DataLoader(Train(dq.open("photos.dq"), transform), batch_size=128, shuffle=True, num_workers=4)
+        DataLoader(store.dataset(transform), batch_size=128, shuffle=True, num_workers=4)
+        DataLoader(store.stream(transform, batch_size=128), batch_size=128, num_workers=4)
 
     Args:
         path: the store's folder.
         keys: folder of the position keys, if they are not in the store's own ``keys``.
         fill: "mean", "nearest", "inpaint", or a `Fill`.
-        cache_bytes: decoded shards kept in memory. Random access to a data set that does not fit decodes a shard an
-            image: then read in the order of `shuffled`.
+        cache_bytes: restored shards kept in memory (and as much again of decoded ones where `kept` is used, or another
+            fill than the mean). Random access to a data set that does not fit decodes a shard an image: then read in
+            the order of `shuffled`, or by `stream`.
     """
 
     kind = "store"
@@ -54,15 +55,14 @@ class Store(PackedStore, Source):
         super().__init__(path, keys=keys, cache_bytes=cache_bytes)
         self.fill = make_fill(fill)
         self.spec = str(path)
+        self._restored: ShardCache[ShardImages] = ShardCache(cache_bytes, lambda entry: entry.nbytes)
 
     def _options(self) -> dict[str, Any]:
         return {**super()._options(), "fill": self.fill}
 
     def __getitem__(self, i: int) -> tuple[Pixels, int]:
         """Image i, restored, and its label; IndexError behind the last."""
-        image, dropped = self.kept(i)
-        label = int(self.labels[i])
-        return (self.fill(image, dropped) if dropped.any() else image), label
+        return self.read(i), int(self.labels[i])
 
     def kept(self, i: int) -> tuple[Pixels, Mask]:
         """Image i with its dropped pixels 0, uint8 [h, w, 3], and which they are, bool [h, w]."""
@@ -72,7 +72,22 @@ class Store(PackedStore, Source):
 
     def read(self, i: int) -> Pixels:
         """Image i, restored. A shard that cannot be read is an InputError: a store has no bad images."""
-        return self[i][0]
+        if type(self.fill) is MeanFill:
+            return self.view(i).copy()
+        image, dropped = self.kept(i)
+        return self.fill(image, dropped) if dropped.any() else image
+
+    def view(self, i: int) -> Pixels:
+        """Image i, restored, maybe read-only: for those who only look at it. With mean fill nothing is copied."""
+        if type(self.fill) is not MeanFill:
+            return self.read(i)
+        i = self._index(i)
+        shard = self.shard_of(i)
+        return self._restored.get(shard, self._restore_shard).images[i - int(self._first[shard])]
+
+    def _restore_shard(self, number: int) -> ShardImages:
+        decoded, of = self._decode(number), self.images_of(number)
+        return restore_shard(decoded.patches, decoded.starts, decoded.positions, self.sizes[of.start : of.stop])
 
     def size_of(self, i: int) -> int:
         """Bytes of image i in the store: its shard's mosaic and key, shared evenly among the shard's images."""
@@ -93,6 +108,9 @@ class Store(PackedStore, Source):
             fill: another fill than the store's.
         """
         chosen = self.fill if fill is None else make_fill(fill)
+        if chosen is self.fill and type(chosen) is MeanFill:
+            yield from map(self.__getitem__, range(len(self)) if indices is None else indices)
+            return
         batch: list[tuple[Pixels, Mask, int]] = []
         for i in range(len(self)) if indices is None else indices:
             batch.append((*self.kept(i), int(self.labels[i])))
@@ -116,6 +134,18 @@ class Store(PackedStore, Source):
             images = np.concatenate([np.asarray(self.images_of(int(s))) for s in shards[begin : begin + window]])
             order.append(generator.permutation(images))
         return np.concatenate(order)
+
+    def dataset(self, transform: Callable[[Any], Any] | None = None, **options: Any) -> StoreImages:
+        """The store as a map-style data set of torch; see `dq_fast.restore.loading.StoreImages`."""
+        from dq_fast.restore.loading import StoreImages
+
+        return StoreImages(self, transform, **options)
+
+    def stream(self, transform: Callable[[Any], Any] | None = None, **options: Any) -> StoreStream:
+        """The store as an iterable data set of torch; see `dq_fast.restore.loading.StoreStream`."""
+        from dq_fast.restore.loading import StoreStream
+
+        return StoreStream(self, transform, **options)
 
     def export(
         self,
