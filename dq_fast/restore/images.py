@@ -17,6 +17,7 @@ from dq_fast.progress import Progress, silent
 from dq_fast.restore.fill import Fill, Mask, MeanFill, Pixels, make_fill
 from dq_fast.restore.shards import ShardImages, restore_shard
 from dq_fast.store.cache import ShardCache
+from dq_fast.store.keys import Keys
 from dq_fast.store.layout import place_patches
 from dq_fast.store.reader import CACHE_BYTES, PackedStore
 
@@ -36,6 +37,7 @@ class Store(PackedStore, Source):
     Args:
         path: the store's folder.
         keys: folder of the position keys, if they are not in the store's own ``keys``.
+        passphrase: of encrypted keys.
         fill: "mean", "nearest", "inpaint", or a `Fill`.
         cache_bytes: restored shards kept in memory (and as much again of decoded ones where `kept` is used, or another
             fill than the mean). Random access to a data set that does not fit decodes a shard an image: then read in
@@ -48,11 +50,12 @@ class Store(PackedStore, Source):
         self,
         path: str | os.PathLike[str],
         *,
-        keys: str | os.PathLike[str] | None = None,
+        keys: str | os.PathLike[str] | Keys | None = None,
+        passphrase: str | None = None,
         fill: str | Fill = "mean",
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        super().__init__(path, keys=keys, cache_bytes=cache_bytes)
+        super().__init__(path, keys=keys, passphrase=passphrase, cache_bytes=cache_bytes)
         self.fill = make_fill(fill)
         self.spec = str(path)
         self._restored: ShardCache[ShardImages] = ShardCache(cache_bytes, lambda entry: entry.nbytes)
@@ -169,11 +172,16 @@ def _filled(fill: Fill, batch: list[tuple[Pixels, Mask, int]]) -> Iterator[tuple
 
 
 def open(
-    path: str | os.PathLike[str], *, keys: str | os.PathLike[str] | None = None, fill: str | Fill = "mean"
+    path: str | os.PathLike[str],
+    *,
+    keys: str | os.PathLike[str] | Keys | None = None,
+    passphrase: str | None = None,
+    fill: str | Fill = "mean",
 ) -> Store:
     """Open a finished store; see `Store`.
 
     Raises:
-        InputError: there is none, it is of a newer version, or its manifest and index do not agree.
+        InputError: there is none, it is of a newer version, its manifest and index do not agree, or the keys are
+            another store's, or not opened by the passphrase.
     """
-    return Store(path, keys=keys, fill=fill)
+    return Store(path, keys=keys, passphrase=passphrase, fill=fill)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from dq_fast.errors import InputError
-from dq_fast.files import read_json, write_json
+from dq_fast.files import atomic_write
 from dq_fast.store.arrays import write_npz
 from dq_fast.store.codecs import Codec, make_codec
 from dq_fast.store.journal import MANIFEST, FileRecord, ShardNote, key_name, mosaic_name
+from dq_fast.store.keys import ENCRYPTION, KEYS, SEAL, KeyCipher, seal_content
 from dq_fast.store.layout import grid_of
 
 FORMAT = "dq_fast store"
@@ -77,6 +78,7 @@ def describe(
     patch: int,
     codec: Codec,
     shuffle: dict[str, Any],
+    keys: dict[str, Any],
     patches_per_mosaic: int,
     class_names: list[str],
 ) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def describe(
         "codec": codec.plain(),
         "layout": LAYOUT,
         "shuffle": {"algorithm": SHUFFLE, "patches_per_mosaic": patches_per_mosaic, **shuffle},
-        "keys": {"folder": "keys", "encryption": None},
+        "keys": keys,
         "class_names": class_names,
         "counts": {
             "images": len(sizes),
@@ -110,16 +112,36 @@ def describe(
     }
 
 
-def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """Write manifest.json, with its own length counted in ``content["bytes"]["after"]``."""
-    listed = sum(record["bytes"] for record in content["files"].values())
+def write_manifest(folder: Path, content: dict[str, Any], keys: Path, cipher: KeyCipher | None) -> None:
+    """Write the seal into the folder `keys`, and manifest.json last, both counted in ``content["bytes"]``."""
+    seal_bytes = len(json_bytes(seal_content(b"", cipher)))
+    listed = seal_bytes + sum(record["bytes"] for record in content["files"].values())
+    content["bytes"]["keys"] += seal_bytes
     content["bytes"]["after"] = listed
     while True:  # the number is part of what it counts; its digits only ever grow, so this ends
-        size = listed + len((json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
-        if size == content["bytes"]["after"]:
+        data = json_bytes(content)
+        if listed + len(data) == content["bytes"]["after"]:
             break
-        content["bytes"]["after"] = size
-    write_json(folder / MANIFEST, content)
+        content["bytes"]["after"] = listed + len(data)
+    with atomic_write(keys / SEAL) as file:
+        file.write(json_bytes(seal_content(data, cipher)))
+    with atomic_write(folder / MANIFEST) as file:
+        file.write(data)
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON as `dq_fast.files.write_json` writes it: equal values give equal bytes."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def parse_json(data: bytes, where: Path) -> Any:
+    """JSON that may be anything; what is none is an InputError that names it."""
+    try:
+        return json.loads(data)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{where} must be JSON, but is broken: {error}") from None
+    except RecursionError:
+        raise InputError(f"{where} must be JSON as dq_fast writes it, but is nested too deeply") from None
 
 
 class Manifest:
@@ -130,10 +152,13 @@ class Manifest:
         patch, codec, hflip, class_names, shards: the parts that reading needs.
         index: the record of index.npz.
         n_images: images in the store.
+        data: the file's bytes, which the seal is of.
+        encrypted: whether position keys are.
     """
 
-    def __init__(self, content: Any, where: Path) -> None:
+    def __init__(self, content: Any, where: Path, data: bytes = b"") -> None:
         self._where = where
+        self.data = data
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError(f"{where} must be the manifest of a {FORMAT}, but is something else")
         if content.get("version") != VERSION or isinstance(content.get("version"), bool):
@@ -142,10 +167,9 @@ class Manifest:
             )
         self.content: dict[str, Any] = content
         keys = self._take(content, "keys", dict)
-        if keys.get("encryption") is not None:
-            raise InputError(
-                f"the keys of {where.parent} are encrypted ({keys['encryption']!r}); a newer dq_fast reads them"
-            )
+        if keys.get("folder", "") not in (KEYS, None) or keys.get("encryption", "") not in (ENCRYPTION, None):
+            raise InputError(f"{where}: keys must be in a way that is known, got {keys!r}; a newer dq_fast reads it")
+        self.encrypted = keys["encryption"] is not None
         for name, value, known in (
             ("layout", content.get("layout"), LAYOUT),
             ("shuffle.algorithm", self._take(content, "shuffle", dict).get("algorithm"), SHUFFLE),
@@ -187,10 +211,8 @@ class Manifest:
             raise InputError(f"path must be the folder of a finished store, got {folder}: {reason}")
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path} must be at most {_MAX_BYTES} bytes, got {path.stat().st_size}")
-        try:
-            return cls(read_json(path), path)
-        except RecursionError:
-            raise InputError(f"{path} must be a manifest, but is nested too deeply") from None
+        data = path.read_bytes()
+        return cls(parse_json(data, path), path, data)
 
     def _take(self, holder: dict[str, Any], name: str, kind: type) -> Any:
         value = holder.get(name)
@@ -220,7 +242,7 @@ class Manifest:
             raise InputError(f"{self._where}: channels of shard {number} must be 1 or 3, got {channels}")
         return Shard(
             self._file(mosaic_name(number, self.codec.extension)),
-            self._file(key_name(number)),
+            self._file(key_name(number, self.encrypted)),
             self._count(entry, "images", 1),
             self._count(entry, "patches", 1),
             channels,

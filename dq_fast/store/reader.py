@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +15,17 @@ from numpy.typing import NDArray
 
 from dq_fast.errors import InputError
 from dq_fast.store.arrays import parse_npy, read_npz
+from dq_fast.store.cache import ShardCache
 from dq_fast.store.codecs import MAX_IMAGE_PIXELS, MAX_MOSAIC_SIDE, decode, decode_picture
 from dq_fast.store.journal import FileRecord
+from dq_fast.store.keys import KEYS, SEAL, Keys, check_seal
 from dq_fast.store.layout import Pixels
-from dq_fast.store.manifest import Manifest, Shard
+from dq_fast.store.manifest import Manifest, Shard, parse_json
 from dq_fast.store.shuffle import SEED_BYTES, permutation
 from dq_fast.store.writer import MAX_ID_BYTES
 
 CACHE_BYTES = 256 << 20  # decoded shards kept: 80 of the default size
+_MAX_SEAL_BYTES = 1 << 16  # it has about 500
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class PackedStore:
     Args:
         path: the store's folder.
         keys: folder of the position keys, if they are not in the store's own ``keys``.
+        passphrase: of encrypted keys. Without it, and without keys, everything can be read that needs none.
         cache_bytes: decoded shards kept in memory, in bytes; at least one shard is kept.
 
     Attributes:
@@ -63,11 +65,12 @@ class PackedStore:
         self,
         path: str | os.PathLike[str],
         *,
-        keys: str | os.PathLike[str] | None = None,
+        keys: str | os.PathLike[str] | Keys | None = None,
+        passphrase: str | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.path = Path(path).absolute()
-        self._keys = None if keys is None else Path(keys).absolute()
+        self._keys = Keys.of(keys, passphrase)
         self._cache_bytes = cache_bytes
         self._checked = Manifest.read(self.path)
         self.manifest: dict[str, Any] = self._checked.content
@@ -80,8 +83,13 @@ class PackedStore:
         np.cumsum([shard.images for shard in self._checked.shards], out=first[1:])
         self._first = first  # shard s holds the images first[s] to first[s + 1] - 1
         self._check_shards()
-        self._cache: OrderedDict[int, _Decoded] = OrderedDict()
-        self._lock = threading.Lock()
+        self._cache: ShardCache[_Decoded] = ShardCache(cache_bytes, lambda entry: entry.patches.nbytes)
+        self._sealed = False
+        if self._keys.folder is not None and not self._keys.folder.is_dir():
+            raise InputError(f"keys must be the folder of the store's position keys, got {self._keys.folder}")
+        locked = self._checked.encrypted and self._keys.passphrase is None and self._keys.cipher is None
+        if (self.keys_folder / SEAL).is_file() and not locked:
+            self.unlock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (type(self), self.path, self._options())
@@ -101,7 +109,35 @@ class PackedStore:
     @property
     def keys_folder(self) -> Path:
         """Where position keys are looked for."""
-        return self.path / "keys" if self._keys is None else self._keys
+        return self.path / KEYS if self._keys.folder is None else self._keys.folder
+
+    def unlock(self) -> None:
+        """Check that the keys are this store's, unchanged, and that the passphrase opens them, if it is not done yet.
+
+        Opening a store does this where keys are there, and a passphrase if they need one; else the first patch does.
+
+        Raises:
+            InputError: keys are missing or another store's, the manifest was changed, or the passphrase is wrong or
+                missing.
+        """
+        if self._sealed:
+            return
+        path = self.keys_folder / SEAL
+        if not path.is_file():
+            raise self._missing(path)
+        if path.stat().st_size > _MAX_SEAL_BYTES:
+            raise InputError(f"{path} must be at most {_MAX_SEAL_BYTES} bytes, got {path.stat().st_size}")
+        cipher = check_seal(parse_json(path.read_bytes(), path), self._checked.data, self._keys, path)
+        if (cipher is not None) != self._checked.encrypted:
+            raise InputError(f"{path} and manifest.json must agree whether keys are encrypted, but do not")
+        self._keys = Keys(self._keys.folder, None, cipher)  # the passphrase is not needed any more
+        self._sealed = True
+
+    def _missing(self, path: Path) -> InputError:
+        return InputError(
+            f"position keys of {self.path} are missing: there is no {path}; without them patches cannot be put "
+            f"back; give keys=FOLDER (--keys FOLDER) if they are kept elsewhere"
+        )
 
     def shard_of(self, i: int) -> int:
         """Number of the shard that holds image i."""
@@ -207,17 +243,7 @@ class PackedStore:
         return data
 
     def _decoded(self, number: int) -> _Decoded:
-        with self._lock:
-            if number in self._cache:
-                self._cache.move_to_end(number)
-                return self._cache[number]
-        decoded = self._decode(number)  # outside the lock: threads decode different shards at the same time
-        with self._lock:
-            self._cache[number] = decoded
-            used = sum(entry.patches.nbytes for entry in self._cache.values())
-            while used > self._cache_bytes and len(self._cache) > 1:
-                used -= self._cache.popitem(last=False)[1].patches.nbytes
-        return decoded
+        return self._cache.get(number, self._decode)
 
     def _decode(self, number: int) -> _Decoded:
         shard = self._checked.shards[number]
@@ -234,11 +260,12 @@ class PackedStore:
         """Seed, and the kept positions of the shard's images one after another with where each image's begin."""
         path = self.keys_folder / Path(shard.key.path).name
         if not path.is_file():
-            raise InputError(
-                f"position keys of {self.path} are missing: there is no {path}; without them patches cannot be put "
-                f"back; give keys=FOLDER if they are kept elsewhere"
-            )
-        content = parse_npy(self._load(shard.key, path), "|u1", str(path))
+            raise self._missing(path)
+        self.unlock()
+        data = self._load(shard.key, path)
+        if self._keys.cipher is not None:
+            data = self._keys.cipher.decrypt(data, number, shard.mosaic.sha256, str(path))
+        content = parse_npy(data, "|u1", str(path))
         grids = self._grids[self._first[number] : self._first[number + 1]]
         masks = -(-grids // 8)
         if len(content) != SEED_BYTES + masks.sum():

@@ -18,6 +18,7 @@ from dq_fast.files import atomic_write
 from dq_fast.store.arrays import npy_bytes
 from dq_fast.store.codecs import MAX_IMAGE_PIXELS, MAX_MOSAIC_SIDE, encode, make_codec
 from dq_fast.store.journal import Journal, ShardNote, key_name, mosaic_name, record_file
+from dq_fast.store.keys import ENCRYPTION, KEYS, Cost, KeyCipher, Keys, header_cost, passphrase_bytes
 from dq_fast.store.layout import Pixels, cut_patches, grid_of
 from dq_fast.store.manifest import INDEX, Manifest, describe, package_versions, write_index, write_manifest
 from dq_fast.store.shuffle import permutation, recorded_seed, secret_seed
@@ -58,7 +59,10 @@ class StoreWriter:
         seed: the order of patches in mosaics follows from it; recorded in the manifest.
         patches_per_mosaic: a shard is full before it would exceed this (an image of more patches is a shard alone).
         resume: take over the whole shards of an interrupted writer; go on with image number `done`.
-        secret: draw every shard's seed from the operating system instead: only the key files hold it.
+        secret: draw every shard's seed from the operating system instead: only the key files hold it. None is yes with
+            `keys` or a `passphrase`, which protect nothing when the seed stands in the manifest.
+        keys: folder for the position keys, if they are to be kept elsewhere than in the store; empty, or not there yet.
+        passphrase: encrypt the keys with it; needs the extra ``keys`` (the package ``cryptography``).
         hflip: whether a mirrored image is still of its class; None takes it from `close`'s source.
         background: encode in a thread.
 
@@ -80,7 +84,9 @@ class StoreWriter:
         seed: int = 0,
         patches_per_mosaic: int | None = None,
         resume: bool = False,
-        secret: bool = False,
+        secret: bool | None = None,
+        keys: str | os.PathLike[str] | Keys | None = None,
+        passphrase: str | None = None,
         hflip: bool | None = None,
         background: bool = True,
     ) -> None:
@@ -97,7 +103,14 @@ class StoreWriter:
         self.patch = int(patch)
         self.class_names = _checked_names(class_names)
         self._seed = int(seed)
-        self._secret = secret
+        self._keys = Keys.of(keys, passphrase)
+        apart, encrypted = self._keys.folder is not None, self._keys.passphrase is not None
+        self._secret = apart or encrypted if secret is None else bool(secret)
+        if encrypted and not self._secret:
+            raise InputError("secret must not be False with a passphrase: the seed would stand in the manifest")
+        if self._keys.passphrase is not None:
+            passphrase_bytes(self._keys.passphrase)
+        self._described_keys = {"folder": None if apart else KEYS, "encryption": ENCRYPTION if encrypted else None}
         self._limit = int(limit)
         self._most = most
         self._hflip = hflip
@@ -105,19 +118,37 @@ class StoreWriter:
             "patch": self.patch,
             "codec": self.codec.plain(),
             "class_names": self.class_names,
-            "secret": secret,
-            "seed": None if secret else self._seed,
+            "secret": self._secret,
+            "seed": None if self._secret else self._seed,
             "patches_per_mosaic": self._limit,
+            "keys": self._described_keys,
         }
-        self._journal = Journal(self.folder, parameters, resume=resume)
+        self._journal = Journal(self.folder, parameters, resume=resume, keys=self._keys.folder)
         self._notes: list[ShardNote] = [] if self._journal.finished else self._journal.load()
         self.done = self._finished_images() if self._journal.finished else sum(len(n.ids) for n in self._notes)
+        self._cipher = None if self._journal.finished else self._open_cipher()
         self._ids = {id for note in self._notes for id in note.ids}
         self._begun = len(self._notes)
         self._pending = _Pending()
         self._pool = ThreadPoolExecutor(1, "dq-store") if background else None
         self._encoding: Future[None] | None = None
         self._closed = False
+
+    def _open_cipher(self) -> KeyCipher | None:
+        """The cipher of the keys; a resumed store's own, so that all its keys open with one passphrase."""
+        if self._keys.passphrase is None:
+            return None
+        if not self._notes:
+            return KeyCipher.derive(self._keys.passphrase, Cost.new())
+        first = self._notes[0]
+        path = self._journal.place(first.key.path)
+        data = path.read_bytes()
+        cipher = KeyCipher.derive(self._keys.passphrase, header_cost(data, str(path)))
+        try:
+            cipher.decrypt(data, 0, first.mosaic.sha256, str(path))
+        except InputError:
+            raise InputError(f"passphrase must be the one that {self.folder} was begun with, got another") from None
+        return cipher
 
     def _finished_images(self) -> int:
         return Manifest.read(self.folder).n_images
@@ -211,15 +242,17 @@ class StoreWriter:
         patches = np.concatenate(pending.patches)
         if (patches[..., 0] == patches[..., 1]).all() and (patches[..., 0] == patches[..., 2]).all():
             patches = patches[..., :1]
-        mosaic, key = mosaic_name(shard, self.codec.extension), key_name(shard)
+        mosaic, key = mosaic_name(shard, self.codec.extension), key_name(shard, self._cipher is not None)
         content = encode(patches[permutation(seed, shard, len(patches))], self.codec)
-        with atomic_write(self.folder / mosaic) as file:
+        with atomic_write(self._journal.place(mosaic)) as file:
             file.write(content)
-        with atomic_write(self.folder / key) as file:
-            file.write(npy_bytes(np.concatenate([np.frombuffer(seed, np.uint8), *pending.masks])))
+        record = record_file(self._journal.place(mosaic), mosaic)
+        secret = npy_bytes(np.concatenate([np.frombuffer(seed, np.uint8), *pending.masks]))
+        with atomic_write(self._journal.place(key)) as file:
+            file.write(secret if self._cipher is None else self._cipher.encrypt(secret, shard, record.sha256))
         note = ShardNote(
-            record_file(self.folder, mosaic),
-            record_file(self.folder, key),
+            record,
+            record_file(self._journal.place(key), key),
             len(patches),
             patches.shape[3],
             pending.ids,
@@ -260,9 +293,10 @@ class StoreWriter:
         hflip = source.get("hflip", True) if self._hflip is None else self._hflip
         content = describe(
             self._notes,
-            record_file(self.folder, INDEX),
+            record_file(self.folder / INDEX, INDEX),
             patch=self.patch,
             codec=self.codec,
+            keys=self._described_keys,
             shuffle={"seed": None if self._secret else self._seed, "secret": self._secret},
             patches_per_mosaic=self._limit,
             class_names=self.class_names,
@@ -273,7 +307,7 @@ class StoreWriter:
         content["versions"] = package_versions() if versions is None else versions
         content["bytes"]["before"] = int(bytes_before)
         content["counts"] = {**(counts or {}), **content["counts"]}
-        write_manifest(self.folder, content)
+        write_manifest(self.folder, content, self._journal.keys, self._cipher)
         self._journal.remove()
 
     def abandon(self) -> None:

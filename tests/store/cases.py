@@ -81,6 +81,8 @@ def tree(folder: Path) -> dict[str, bytes]:
 def mini_reader(folder: Path) -> list[tuple[str, int, np.ndarray, np.ndarray]]:
     """Reads a store by docs/STORE.md with json, hashlib, numpy and Pillow: (id, label, image, known pixels) each."""
     manifest = json.loads((folder / "manifest.json").read_text())
+    seal = json.loads((folder / "keys/seal.json").read_text())
+    assert seal["manifest"] == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     assert manifest["format"] == "dq_fast store"
     assert manifest["version"] == 1
     for name, entry in manifest["files"].items():

@@ -39,9 +39,18 @@ def read_all(path: Path, **options: Any) -> list[np.ndarray]:
 
 
 def change(folder: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the manifest and make the seal agree: a forger's work, who has the keys too."""
     content = json.loads((folder / "manifest.json").read_text())
     edit(content)
     (folder / "manifest.json").write_text(json.dumps(content))
+    seal(folder)
+
+
+def seal(folder: Path) -> None:
+    path = folder / "keys" / "seal.json"
+    if path.is_file():
+        digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+        path.write_text(json.dumps({**json.loads(path.read_text()), "manifest": digest}))
 
 
 def replace(folder: Path, name: str, data: bytes) -> None:
@@ -90,7 +99,8 @@ def set_path(content: dict[str, Any], path: str, value: Any) -> None:
         ("layout", "bands", "layout must be 'tiles'.*newer"),
         ("shuffle.algorithm", "xor", "newer"),
         ("shuffle", None, "shuffle must be"),
-        ("keys.encryption", "scrypt", "encrypted"),
+        ("keys.encryption", "scrypt", "keys must be in a way that is known"),
+        ("keys.folder", "../keys", "keys must be in a way that is known"),
         ("class_names", "abc", "class_names must be a list"),
         ("class_names", [1, 2, 3], "class_names must be strings"),
         ("class_names", ["a"], "labels"),
@@ -167,15 +177,14 @@ def test_truncated_files(folder, cut):
 def test_flipped_bits_are_found_everywhere(folder):
     rng = np.random.default_rng(0)
     for name, data in tree(folder).items():
-        if name == "manifest.json":
-            continue  # the root of trust: parameters in it may be edited
         for place in rng.integers(0, len(data), 8):
             broken = bytearray(data)
             broken[place] ^= 1 << rng.integers(0, 8)
             (folder / name).write_bytes(broken)
-            with pytest.raises(InputError, match="SHA-256"):
+            message = {"manifest.json": "manifest", "keys/seal.json": "seal"}.get(name, "SHA-256")
+            with pytest.raises(InputError, match=message):
                 read_all(folder)
-            if not name.startswith("index"):
+            if name.startswith(("shards/0", "keys/0")):
                 assert any(name.rpartition("/")[2] in problem for problem in PackedStore(folder).verify())
         (folder / name).write_bytes(data)
     assert PackedStore(folder).verify() == []
@@ -186,7 +195,7 @@ def test_flipped_bits_that_the_manifest_agrees_with_do_not_crash(folder):
     rng = np.random.default_rng(1)
     noticed = 0
     for name, data in tree(folder).items():
-        for _ in range(0 if name == "manifest.json" else 25):
+        for _ in range(0 if name in ("manifest.json", "keys/seal.json") else 25):
             broken = bytearray(data)
             for place in rng.integers(0, len(data), rng.integers(1, 4)):
                 broken[place] = rng.integers(0, 256)
@@ -361,8 +370,11 @@ def test_without_keys_nothing_can_be_put_back(folder, tmp_path):
 
 def test_keys_of_another_store_are_refused(folder, tmp_path):
     other = write(tmp_path / "other", samples(12, [(16, 20), (9, 9)], 4), 4, patches_per_mosaic=40, seed=9)
-    with pytest.raises(InputError, match="SHA-256"):
+    with pytest.raises(InputError, match="another store's"):
         read_all(folder, keys=other / "keys")
+    (folder / "keys" / "00000.npy").write_bytes((other / "keys" / "00000.npy").read_bytes())
+    with pytest.raises(InputError, match="SHA-256"):
+        read_all(folder)
 
 
 def test_files_beside_are_told(folder):
@@ -385,11 +397,11 @@ def test_a_pickled_store_reopens(made):
 def test_the_cache_keeps_what_fits(made):
     store = PackedStore(made, cache_bytes=0)
     everything = [store.patches(i)[0].copy() for i in range(12)]
-    assert len(store._cache) == 1
+    assert [s for s in range(store.n_shards) if s in store._cache] == [store.n_shards - 1]
     roomy = PackedStore(made)
     for i in np.random.default_rng(0).permutation(12):
         assert (roomy.patches(int(i))[0] == everything[i]).all()
-    assert len(roomy._cache) == roomy.n_shards
+    assert all(s in roomy._cache for s in range(roomy.n_shards))
 
 
 def test_index_range(made):
