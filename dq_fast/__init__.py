@@ -30,6 +30,7 @@ _EXPORTS = {
     "SampleQuantizer": "dq_fast.select",
     "PixelQuantizer": "dq_fast.patches",
     "Store": "dq_fast.restore",
+    "Keys": "dq_fast.store",
     "open": "dq_fast.restore",
     "compress": "dq_fast.pipeline",
 }
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from dq_fast.restore import Store as Store
     from dq_fast.restore import open as open
     from dq_fast.select import SampleQuantizer as SampleQuantizer
+    from dq_fast.store import Keys as Keys
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from dq_fast.cli import keys
 from dq_fast.cli.console import fraction, natural, positive
 
 _SOURCE_HELP = (
@@ -272,7 +273,7 @@ def add_pack(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--format",
         dest="codec",
-        choices=("png", "webp-lossless", "jpeg", "webp"),
+        choices=("png", "webp-lossless", "jpeg", "webp", "avif"),
         help="of the mosaics (default: lossless up to 64 px, else JPEG)",
     )
     group.add_argument(
@@ -280,7 +281,8 @@ def add_pack(verb: argparse.ArgumentParser) -> None:
         action="store_true",
         help="shuffle by random numbers that only the position keys hold, so that no seed undoes it without them",
     )
-    group.add_argument("--quality", type=positive, metavar="Q", help="of jpeg and webp, 1 to 100")
+    group.add_argument("--quality", type=positive, metavar="Q", help="of the lossy ones, 1 to 100")
+    keys.add_writing(group)
 
 
 def add_run(verb: argparse.ArgumentParser, *, seed: bool = True) -> None:

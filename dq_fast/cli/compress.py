@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from dq_fast.cli import arguments
+from dq_fast.cli import arguments, keys
 from dq_fast.cli.console import (
     HelpFormatter,
     add_output_options,
@@ -92,6 +92,7 @@ def run(parsed: argparse.Namespace) -> int:
             max_memory=parsed.max_memory,
             certify=parsed.certify,
             on_plan=show_plan(parsed),
+            keys=keys.to_write(parsed),
             progress=progress,
         )
         comparison = None

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from dq_fast.cli import keys
 from dq_fast.cli.console import HelpFormatter, add_output_options, emit, human_bytes, table
 
 EXIT_DAMAGED = 1
@@ -32,9 +33,7 @@ def register(verbs: Any) -> None:
         formatter_class=HelpFormatter,
     )
     verify.add_argument("store", metavar="STORE", help="folder of a store")
-    verify.add_argument(
-        "--keys", metavar="DIR", help="folder of the position keys, if they are kept apart from the store"
-    )
+    keys.add_reading(verify)
     add_output_options(verify)
     verify.set_defaults(run=run_verify)
 
@@ -68,7 +67,7 @@ def run_verify(parsed: argparse.Namespace) -> int:
     """List what is wrong; exit status 1 if anything is."""
     from dq_fast.store import PackedStore
 
-    store = PackedStore(parsed.store, keys=parsed.keys)
+    store = PackedStore(parsed.store, keys=keys.to_read(parsed, parsed.store))
     problems = store.verify()
 
     def show(console: Console) -> None:

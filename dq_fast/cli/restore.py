@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from dq_fast.cli import keys
 from dq_fast.cli.console import HelpFormatter, add_output_options, emit, natural, positive, progress_bars, table
 from dq_fast.errors import InputError
 
@@ -44,9 +45,7 @@ def register(verbs: Any) -> None:
 
 
 def _add_common(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--keys", metavar="DIR", help="folder of the position keys, if they are kept apart from the store"
-    )
+    keys.add_reading(verb)
     verb.add_argument(
         "--fill",
         default="mean",
@@ -67,7 +66,7 @@ def run_restore(parsed: argparse.Namespace) -> None:
             ids=parsed.ids,
             count=parsed.count,
             seed=parsed.seed,
-            keys=parsed.keys,
+            keys=keys.to_read(parsed, parsed.store),
             fill=parsed.fill,
             progress=progress,
         )
@@ -85,7 +84,7 @@ def run_export(parsed: argparse.Namespace) -> None:
 
     if Path(parsed.out).exists():
         raise InputError(f"DIR must not exist yet, but {parsed.out} does: choose another or delete it")
-    store = open_store(parsed.store, keys=parsed.keys, fill=parsed.fill)
+    store = open_store(parsed.store, keys=keys.to_read(parsed, parsed.store), fill=parsed.fill)
     with progress_bars(parsed.quiet) as progress:
         store.export(parsed.out, progress=progress)
     result = {"images": len(store), "classes": len(store.class_names), "folder": str(parsed.out)}

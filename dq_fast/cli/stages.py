@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dq_fast.cli import arguments
+from dq_fast.cli import arguments, keys
 from dq_fast.cli.console import HelpFormatter, add_output_options, print_result, progress_bars
 
 _RUN_HELP = "run folder of the stages"
@@ -100,6 +100,7 @@ def run_pack(parsed: argparse.Namespace) -> None:
             pipeline.load_sample(run),
             parsed.out,
             options.pack,
+            keys=keys.to_write(parsed),
             device=device,
             batch_size=parsed.batch_size,
             workers=parsed.workers,

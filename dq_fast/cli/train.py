@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from dq_fast.cli import arguments
+from dq_fast.cli import arguments, keys
 from dq_fast.cli.console import (
     HelpFormatter,
     add_output_options,
@@ -69,9 +69,7 @@ def register(verbs: Any) -> None:
         "--seeds", type=positive, default=1, metavar="K", help="repeat with K seeds and report mean and spread"
     )
     verb.add_argument("--seed", type=natural, default=0, help="the first seed")
-    verb.add_argument(
-        "--keys", metavar="DIR", help="folder of the position keys, if they are kept apart from the store"
-    )
+    keys.add_reading(verb)
     verb.add_argument(
         "--fill", default="mean", choices=("mean", "nearest", "inpaint"), help="what dropped patches become"
     )
@@ -98,7 +96,7 @@ def run(parsed: argparse.Namespace) -> None:
             batch_size=parsed.batch_size,
             lr=parsed.lr,
             seeds=range(parsed.seed, parsed.seed + parsed.seeds),
-            keys=parsed.keys,
+            keys=keys.to_read(parsed, parsed.data),
             fill=parsed.fill,
             device=parsed.device,
             workers=parsed.workers,

@@ -16,6 +16,7 @@ from dq_fast.pipeline.stages import open_part, pick_device, typical_size
 from dq_fast.progress import Progress, silent
 from dq_fast.restore import Store
 from dq_fast.restore import open as open_store
+from dq_fast.store import Keys
 from dq_fast.train import random_subset, train
 
 QUICK_EPOCHS = 5  # of `compress --train`: a first look within minutes; `dq-fast train` has the paper's 200
@@ -106,7 +107,7 @@ def train_on(
     batch_size: int | None = None,
     lr: float | None = None,
     seeds: Iterable[int] = (0,),
-    keys: str | None = None,
+    keys: str | Keys | None = None,
     fill: str = "mean",
     device: str = "auto",
     workers: int | None = None,

@@ -25,6 +25,7 @@ from dq_fast.restore import open as open_store
 from dq_fast.select.certificate import Certificate
 from dq_fast.select.plan import Plan, parse_bytes
 from dq_fast.select.quantizer import MethodPlan, check_parameters
+from dq_fast.store import Keys
 
 
 @dataclass
@@ -92,6 +93,7 @@ def compress(
     workers: int | None = None,
     max_memory: int | str | None = None,
     certify: int = 0,
+    keys: str | os.PathLike[str] | Keys | None = None,
     progress: Progress = silent,
     **more: Any,
 ) -> Store:
@@ -111,6 +113,8 @@ def compress(
         workers: threads that decode images; None is one a core.
         max_memory: bytes, or text like "2GiB", that the bins may take beyond the embedding; None: what is free.
         certify: how many picks of the bins to look at again exhaustively.
+        keys: folder for the position keys, to keep them apart from the store; or `dq_fast.Keys` with a passphrase, to
+            encrypt them.
         progress: called as ``progress(stage, done, total)``.
         **more: any field of `dq_fast.pipeline.Options`' parts, e.g. ``model=``, ``weights=``, ``method="herding"``,
             ``by_class=False``, ``codec=``; or ``preset=``, by a name of `dq_fast.select.PRESETS`.
@@ -136,6 +140,7 @@ def compress(
         workers=workers,
         max_memory=max_memory,
         certify=certify,
+        keys=keys,
         progress=progress,
     ).store
 
@@ -153,6 +158,7 @@ def compress_run(
     max_memory: int | str | None = None,
     certify: int = 0,
     on_plan: OnPlan | None = None,
+    keys: str | os.PathLike[str] | Keys | None = None,
     progress: Progress = silent,
 ) -> CompressResult:
     """`compress`, with what it did and how long each stage took; `on_plan` is called with the plan of the bins."""
@@ -224,13 +230,14 @@ def compress_run(
             rows,
             out,
             options.pack,
+            keys=keys,
             device=device,
             batch_size=batch_size,
             workers=workers,
             progress=progress,
         )
     return CompressResult(
-        images, open_store(out), run, timer.seconds, timer.reused, embedding.bad, quantizer.certificate_
+        images, open_store(out, keys=keys), run, timer.seconds, timer.reused, embedding.bad, quantizer.certificate_
     )
 
 

@@ -159,7 +159,7 @@ class PackOptions:
         drop: θ, the fraction of patches dropped from each image.
         patch: side of a patch in pixels; None is 4 for images up to 64 px and 16 for larger ones.
         variant: of GradCAM++, see `dq_fast.ops.patch_scores`.
-        codec: "png", "webp-lossless", "jpeg" or "webp"; None is lossless for images up to 64 px and JPEG for larger.
+        codec: one of `dq_fast.store.CODECS`; None is lossless for images up to 64 px and JPEG for larger.
         quality: of the lossy codecs, 1 to 100; None is the codec's default here.
         seed: of the shuffling.
         secret: shuffle by random numbers that only the position keys hold, instead of by `seed`; bytes then differ
@@ -221,7 +221,7 @@ class Options:
         self.bins.check()
         _choice("sampler", self.sample.sampler, (None, *SAMPLERS))
         _choice("variant", self.pack.variant, ("paper", "torchcam", "grad-cam"))
-        _choice("codec", self.pack.codec, (None, "png", "webp-lossless", "jpeg", "webp"))
+        _choice("codec", self.pack.codec, (None, "png", "webp-lossless", "jpeg", "webp", "avif"))
         if self.pack.patch is not None:
             _whole("patch", self.pack.patch, 1)
         if self.pack.quality is not None:

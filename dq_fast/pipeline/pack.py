@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from dq_fast.pipeline.options import PackOptions
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.pipeline.stages import Ints
 from dq_fast.progress import Progress, silent
-from dq_fast.store import StoreWriter
+from dq_fast.store import Keys, StoreWriter
 from dq_fast.store.codecs import default_codec
 from dq_fast.store.manifest import Manifest
 
@@ -34,12 +34,13 @@ def pack_stage(
     out: str | os.PathLike[str],
     options: PackOptions,
     *,
+    keys: str | os.PathLike[str] | Keys | None = None,
     device: str = "cpu",
     batch_size: int = 128,
     workers: int | None = None,
     progress: Progress = silent,
 ) -> None:
-    """Write the store `out`.
+    """Write the store `out`, and its position keys to `keys` if they are to be kept elsewhere or encrypted.
 
     It is built in the run folder and moved to `out` when it is whole. An interrupted stage goes on at the last whole
     shard; batches are the same ones as in an uninterrupted run, and so are the bytes.
@@ -48,6 +49,9 @@ def pack_stage(
         InputError: `out` exists and is not this very store, or an image cannot be read any more.
     """
     out = Path(out)
+    where = Keys.of(keys)
+    if where.folder is not None or where.passphrase is not None:
+        options = replace(options, secret=True)  # a seed in the manifest would undo what the keys protect
     typical = run.require("model", f"dq-fast embed SOURCE {run.path}")["parameters"]["typical_size"]
     patch = options.patch or default_patch(*typical)
     codec = options.codec or default_codec(*typical)[0]
@@ -73,6 +77,7 @@ def pack_stage(
         class_names=list(source.class_names),
         seed=options.seed,
         secret=options.secret,
+        keys=where,
         resume=True,
         hflip=source.hflip,
     ) as writer:

@@ -19,6 +19,7 @@ from dq_fast.restore import Store
 from dq_fast.restore import open as open_store
 from dq_fast.restore.export import safe_names
 from dq_fast.restore.sheet import save_mosaic_crop, save_sheet
+from dq_fast.store import Keys
 
 _MOSAIC_SIDE = 512  # px of the mosaic that are shown
 
@@ -30,7 +31,7 @@ def write_pictures(
     ids: Sequence[str] | None = None,
     count: int = 6,
     seed: int = 0,
-    keys: str | os.PathLike[str] | None = None,
+    keys: str | os.PathLike[str] | Keys | None = None,
     fill: str = "mean",
     progress: Progress = silent,
 ) -> list[str]:
