@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
-ON_DEMAND = {"cuda_emulator", "ptx"}  # the CUDA kernels on the CPU: ten minutes
+ON_DEMAND = {"cuda_emulator", "ptx"}  # the CUDA kernels on the CPU: a quarter of an hour
 
 
 def test_every_folder_is_run_or_named_as_run_on_demand():

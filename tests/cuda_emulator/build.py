@@ -153,7 +153,7 @@ def _hash(*parts: str | bytes) -> str:
 
 
 @contextlib.contextmanager
-def _made_once(path: Path) -> Iterator[Path | None]:
+def made_once(path: Path) -> Iterator[Path | None]:
     """A temporary file that becomes `path`, or None where that exists; one process at a time makes it."""
     with open(path.with_name(path.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -187,7 +187,7 @@ def _prelude(name: str, flags: Sequence[str]) -> Path:
     home.mkdir(exist_ok=True)
     os.utime(home)
     header = home / "prelude.hpp"
-    with _made_once(home / "prelude.hpp.gch") as target:
+    with made_once(home / "prelude.hpp.gch") as target:
         if target is not None:
             header.write_text(text)
             _run([compiler(), *flags, *_headers([HERE]), "-x", "c++-header", str(header), "-o", str(target)])
@@ -201,7 +201,7 @@ def compiled(source: Path, flags: Sequence[str], include: Sequence[Path], prelud
     family = f"{source.stem}-{_hash(*flags)[:8]}"
     path = folder() / f"{family}-{key}.o"
     try:
-        with _made_once(path) as target:
+        with made_once(path) as target:
             if target is not None:
                 before = ["-include", str(_prelude(prelude, flags))]
                 words = [*flags, *before, *_headers(include), "-x", "c++", "-c", str(source), "-o", str(target)]
@@ -235,7 +235,7 @@ def linked(parts: Sequence[Path], kind: str, name: str) -> Path:
     home.mkdir(exist_ok=True)
     os.utime(home)
     path = home / name
-    with _made_once(path) as target:
+    with made_once(path) as target:
         if target is not None:
             shared = ["-shared"] if name.endswith(".so") else ["-rdynamic"]  # a kernel's name is looked up
             options = [*SANITIZERS[kind], *shared, *(str(at) for at in parts), "-o", str(target), "-ldl"]

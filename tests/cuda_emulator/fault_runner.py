@@ -18,6 +18,10 @@ import pytest
 from . import build, fault_cases
 from .conftest import in_place
 
+LIVE_BLOCKS = 2 if os.environ.get(build.SANITIZE) == "thread" else 0
+"""At a time, 0 as usual. What a thread's turn costs under the race detector grows with them, and the faults' cases have
+few blocks."""
+
 
 def run(library: str, case: str, order: str) -> int:
     """The child's work: an op on a faulty build against the same op on the CPU."""
@@ -26,6 +30,7 @@ def run(library: str, case: str, order: str) -> int:
     patch = pytest.MonkeyPatch()
     try:
         with in_place(*modules, order, patch) as emulated:
+            emulated.emulator.configure(order, live_blocks=LIVE_BLOCKS)
             got = make()
             if not emulated.launches():
                 sys.stdout.write("no kernel was launched\n")

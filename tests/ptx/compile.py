@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
-from ..cuda_emulator.build import sources_of
+from ..cuda_emulator.build import made_once, sources_of
 from .interpreter import Module, parse
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
@@ -82,13 +82,12 @@ def ask(source: Path, target: str, csrc: Path) -> tuple[Path, Future[None]]:
 
 
 def _compile(command: list[str], out: Path) -> None:
-    if out.exists():
-        return
-    unfinished = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    done = subprocess.run([*command, "-o", str(unfinished)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-    os.replace(unfinished, out)
+    with made_once(out) as unfinished:  # by one of the processes of tests
+        if unfinished is None:
+            return
+        done = subprocess.run([*command, "-o", str(unfinished)], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
 def ptx_of(source: Path, target: str, csrc: Path = CSRC) -> str:

@@ -24,7 +24,11 @@ struct Config {
   Order order = Order::Forward;
   uint64_t seed = 1;
   unsigned preempt_permille = 0;  // how often a thread is interrupted at a collective or an atomic
-  unsigned live_blocks = 1;       // blocks that run at the same time; all of a cooperative launch
+#ifdef EMU_TSAN
+  unsigned live_blocks = 4;  // threads of one fibre are one thread to it: blocks near each other must not share fibres
+#else
+  unsigned live_blocks = 1;  // blocks that run at the same time; all of a cooperative launch
+#endif
 };
 
 struct Stats {

@@ -3,6 +3,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+
 #include "launch.hpp"
 #include "machine.hpp"
 
@@ -11,8 +13,8 @@ namespace py = pybind11;
 namespace {
 
 // order "forward", "reverse" or "random": in which order threads run that could. Random also interrupts threads and
-// runs several blocks at a time.
-void configure(const std::string& order, uint64_t seed) {
+// runs several blocks at a time. live_blocks 0: as many as the order and the build ask for.
+void configure(const std::string& order, uint64_t seed, unsigned live_blocks) {
   emu::config = {};
   emu::config.seed = seed;
   if (order == "forward") {
@@ -22,10 +24,11 @@ void configure(const std::string& order, uint64_t seed) {
   } else if (order == "random") {
     emu::config.order = emu::Order::Random;
     emu::config.preempt_permille = 20;
-    emu::config.live_blocks = 3;
+    emu::config.live_blocks = std::max(3u, emu::config.live_blocks);
   } else {
     throw std::invalid_argument("order must be forward, reverse or random, got " + order);
   }
+  if (live_blocks) emu::config.live_blocks = live_blocks;
 }
 
 // Forgets launches and errors; launches on another stream than this one will be noted.
@@ -75,7 +78,7 @@ std::string unread_error() {
 }  // namespace
 
 PYBIND11_MODULE(_emulator, m) {
-  m.def("configure", &configure, py::arg("order"), py::arg("seed") = 1);
+  m.def("configure", &configure, py::arg("order"), py::arg("seed") = 1, py::arg("live_blocks") = 0);
   m.def("reset", &reset, py::arg("stream"));
   m.def("set_hook", &set_hook);
   m.def("launches", [] { return emu::launches(); });

@@ -248,12 +248,7 @@ void run(const Launch& launch) {
     machine.main_tsan = __tsan_get_current_fiber();
 #endif
     const uint64_t blocks = uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z;
-#ifdef EMU_TSAN
-    constexpr unsigned kLeast = 4;  // threads of one fibre are one thread to it: blocks near each other must not share
-#else
-    constexpr unsigned kLeast = 1;
-#endif
-    const uint64_t together = launch.cooperative ? blocks : std::max(kLeast, config.live_blocks);
+    const uint64_t together = launch.cooperative ? blocks : config.live_blocks;
     const std::vector<uint64_t> order = in_order(blocks);
     uint64_t next = 0;
     while (machine.error.empty()) {

@@ -25,7 +25,7 @@ static void configure(const char* order) {
   if (!std::strcmp(order, "random")) {
     emu::config.order = emu::Order::Random;
     emu::config.preempt_permille = 20;
-    emu::config.live_blocks = 3;
+    emu::config.live_blocks = std::max(3u, emu::config.live_blocks);
   }
 }
 
