@@ -119,6 +119,14 @@ def read_maps(model: nn.Module, images: Tensor, labels: Tensor | None, plan: Pla
         return Maps(activations, gradient)
 
 
+def read_activations(model: nn.Module, images: Tensor, plan: Plan) -> Tensor:
+    """The maps alone [b, c, h, w], without any gradient."""
+    seen: list[Tensor] = []
+    with evaluating(model), torch.no_grad():
+        _cut(model, images, plan.layer, seen.append)
+        return plan.layer.to_map(seen[0])
+
+
 def check_labels(labels: Tensor, logits: Tensor) -> Tensor:
     """The labels on the logits' device, once they are classes of the model."""
     classes = logits.shape[1]

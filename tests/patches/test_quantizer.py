@@ -294,6 +294,52 @@ def test_drop_ratios(images, drop, kept):
     assert found.dtype == torch.int64
 
 
+def test_drop_ratios_of_classes_and_images(images):
+    net, grids = SmallNet(), [(8, 8), (3, 5), (8, 8)]
+    for drop in ({0: 0.5, 3: 0.0, 2: 0.9}, [0.5, 0.1, 0.9, 0.0]):
+        pq = dq.PixelQuantizer(net, drop=drop)
+        kept = pq.keep(images, [0, 3, 2], grids)
+        assert [len(k) for k in kept] == [32, 15, 6]
+    scores = pq.scores(images, [0, 3, 2], grids)
+    for k, s in zip(kept, scores, strict=True):  # no dropped patch is above a kept one
+        assert s[k].min() >= np.delete(s.numpy(), k).max(initial=0)
+    assert [len(k) for k in pq.keep(images, [0, 3, 2], grids, drop=[0.0, 0.2, 0.75])] == [64, 12, 16]
+    with pytest.raises(dq.InputError, match="drop must have a ratio for every class, got none for label 4"):
+        pq.keep(images, [0, 4, 2], grids)
+    with pytest.raises(dq.InputError, match="drop must have one ratio an image, 3, got 1"):
+        pq.keep(images, [0, 3, 2], grids, drop=[0.1])
+    with pytest.raises(dq.InputError, match=r"one for each class; call keep\(\)"):
+        pq(images, [0, 3, 2])
+
+
+def test_energy_is_the_mean_square_of_the_map(images):
+    model = SmallNet().eval()
+    pq = dq.PixelQuantizer(model, grid=(3, 5), score="energy", drop=0.4)
+    scores, kept = pq(images)  # no labels
+    power = dq.PixelQuantizer(model).maps(images, [0, 1, 2]).activations.double().square().mean(1, keepdim=True)
+    big = F.interpolate(power, (48, 80), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(scores.double(), F.avg_pool2d(big, 16).flatten(1), rtol=1e-5, atol=1e-7)
+    assert kept.shape == (3, 9)
+    assert not torch.equal(scores.argsort(1), dq.PixelQuantizer(model, grid=(3, 5))(images, [0, 1, 2])[0].argsort(1))
+
+
+def test_random_patches_depend_on_seed_and_id_alone(images):
+    class NoModel(nn.Module):
+        def forward(self, x):
+            raise AssertionError("the model was run")
+
+    pq = dq.PixelQuantizer(NoModel(), score="random", seed=4)
+    scores, kept = pq(images, ids=["a", "b", "c"])
+    assert torch.equal(pq(images[1:2], ids=["b"])[0][0], scores[1])
+    assert pq.keep(images[2:], None, [(8, 8)], ids=["c"])[0].tolist() == kept[2].tolist()
+    assert not torch.equal(dq.PixelQuantizer(NoModel(), score="random", seed=5)(images, ids=["a", "b", "c"])[0], scores)
+    many = torch.cat([pq.scores(images[:1], None, [(14, 14)], ids=[str(i)])[0] for i in range(300)])
+    assert abs(float(many.mean()) - 0.5) < 0.005
+    assert abs(float(many.var()) - 1 / 12) < 0.002
+    first, second = pq(images)[0], pq(images)[0]  # without ids every image is another one
+    assert not torch.equal(first, second)
+
+
 def test_default_grid_is_the_papers_for_224():
     scores, kept = dq.PixelQuantizer(SmallNet())(torch.randn(1, 3, 224, 224), [0])
     assert (scores.shape, kept.shape) == ((1, 196), (1, 156))
@@ -349,6 +395,10 @@ def test_mistakes_are_named(images):
     net = SmallNet()
     with pytest.raises(dq.InputError, match="drop must be at least 0"):
         dq.PixelQuantizer(net, drop=1.0)
+    with pytest.raises(dq.InputError, match=r"drop must be a ratio, or one for each class, got \{\}"):
+        dq.PixelQuantizer(net, drop={})
+    with pytest.raises(dq.InputError, match="score must be one of 'gradcam\\+\\+', 'energy', 'random', got 'best'"):
+        dq.PixelQuantizer(net, score="best")
     with pytest.raises(dq.InputError, match="variant must be one of"):
         dq.PixelQuantizer(net, variant="cam")
     with pytest.raises(dq.InputError, match="target must be one of 'label', 'prediction', got 'both'"):
