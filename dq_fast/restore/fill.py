@@ -113,12 +113,17 @@ class InpaintFill(Fill):
 
 _FILLS: dict[str, type[Fill]] = {"mean": MeanFill, "nearest": NearestFill, "inpaint": InpaintFill}
 FILLS = tuple(_FILLS)
+_MAE = "mae:"
 
 
 def make_fill(fill: str | Fill) -> Fill:
-    """The fill of that name, or `fill` itself."""
+    """The fill of that name, or `fill` itself; "mae:CHECKPOINT" is a masked autoencoder (docs/MAE.md)."""
     if isinstance(fill, Fill):
         return fill
+    if isinstance(fill, str) and fill.startswith(_MAE):
+        from dq_fast.restore.mae import MAEFill
+
+        return MAEFill(fill.removeprefix(_MAE))
     if not isinstance(fill, str) or fill not in _FILLS:
-        raise InputError(f"fill must be one of {', '.join(FILLS)}, or a Fill, got {fill!r}")
+        raise InputError(f"fill must be one of {', '.join(FILLS)}, mae:CHECKPOINT, or a Fill, got {fill!r}")
     return _FILLS[fill]()

@@ -177,11 +177,19 @@ def open(
     keys: str | os.PathLike[str] | Keys | None = None,
     passphrase: str | None = None,
     fill: str | Fill = "mean",
+    mae: str | os.PathLike[str] | None = None,
 ) -> Store:
     """Open a finished store; see `Store`.
 
+    `mae` is a masked autoencoder's checkpoint (docs/MAE.md) that fills the dropped patches, the same as
+    ``fill="mae:CHECKPOINT"``; for other options than the defaults give ``fill=dq_fast.restore.mae.MAEFill(...)``.
+
     Raises:
         InputError: there is none, it is of a newer version, its manifest and index do not agree, or the keys are
-            another store's, or not opened by the passphrase.
+            another store's, or not opened by the passphrase; or both `fill` and `mae` are given.
     """
+    if mae is not None:
+        if fill != "mean":
+            raise InputError(f"fill must be left out where mae is given, got fill={fill!r}")
+        fill = f"mae:{os.fspath(mae)}"
     return Store(path, keys=keys, passphrase=passphrase, fill=fill)
