@@ -10,6 +10,7 @@ from rich.console import Console
 
 from dq_fast.cli import keys
 from dq_fast.cli.console import HelpFormatter, add_output_options, emit, natural, positive, progress_bars, table
+from dq_fast.cli.mae import add_mae, fill_of
 from dq_fast.errors import InputError
 
 
@@ -52,6 +53,7 @@ def _add_common(verb: argparse.ArgumentParser) -> None:
         choices=("mean", "nearest", "inpaint"),
         help="what dropped patches become: the image's mean, the nearest kept pixels, or inpainting",
     )
+    add_mae(verb)
     add_output_options(verb)
 
 
@@ -67,7 +69,7 @@ def run_restore(parsed: argparse.Namespace) -> None:
             count=parsed.count,
             seed=parsed.seed,
             keys=keys.to_read(parsed, parsed.store),
-            fill=parsed.fill,
+            fill=fill_of(parsed),
             progress=progress,
         )
     emit(parsed, {"written": written}, lambda console: _list(console, written))
@@ -84,7 +86,7 @@ def run_export(parsed: argparse.Namespace) -> None:
 
     if Path(parsed.out).exists():
         raise InputError(f"DIR must not exist yet, but {parsed.out} does: choose another or delete it")
-    store = open_store(parsed.store, keys=keys.to_read(parsed, parsed.store), fill=parsed.fill)
+    store = open_store(parsed.store, keys=keys.to_read(parsed, parsed.store), fill=fill_of(parsed))
     with progress_bars(parsed.quiet) as progress:
         store.export(parsed.out, progress=progress)
     result = {"images": len(store), "classes": len(store.class_names), "folder": str(parsed.out)}

@@ -19,6 +19,7 @@ from dq_fast.cli.console import (
     progress_bars,
     table,
 )
+from dq_fast.cli.mae import add_mae, fill_of
 
 _DESCRIPTION = """\
 Trains a classifier on the restored images of a store, or on a source, and tests it on images that are in neither.
@@ -73,6 +74,7 @@ def register(verbs: Any) -> None:
     verb.add_argument(
         "--fill", default="mean", choices=("mean", "nearest", "inpaint"), help="what dropped patches become"
     )
+    add_mae(verb)
     verb.add_argument("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
     verb.add_argument("--workers", type=positive, metavar="N", help="threads that decode images (default: one a core)")
     add_output_options(verb)
@@ -97,7 +99,7 @@ def run(parsed: argparse.Namespace) -> None:
             lr=parsed.lr,
             seeds=range(parsed.seed, parsed.seed + parsed.seeds),
             keys=keys.to_read(parsed, parsed.data),
-            fill=parsed.fill,
+            fill=fill_of(parsed),
             device=parsed.device,
             workers=parsed.workers,
             progress=progress,

@@ -15,7 +15,7 @@ from dq_fast.files import atomic_write
 from dq_fast.pipeline.options import SourceOptions
 from dq_fast.pipeline.stages import open_part
 from dq_fast.progress import Progress, silent
-from dq_fast.restore import Store
+from dq_fast.restore import Fill, Store
 from dq_fast.restore import open as open_store
 from dq_fast.restore.export import safe_names
 from dq_fast.restore.sheet import save_mosaic_crop, save_sheet
@@ -32,7 +32,7 @@ def write_pictures(
     count: int = 6,
     seed: int = 0,
     keys: str | os.PathLike[str] | Keys | None = None,
-    fill: str = "mean",
+    fill: str | Fill = "mean",
     progress: Progress = silent,
 ) -> list[str]:
     """Write pictures of a store.
@@ -66,10 +66,11 @@ def write_pictures(
                 f"id must be one of the store's {len(store)}, got {unknown[0]!r}; the first is {store.ids[0]!r}"
             )
         written = []
-        for done, (id, name) in enumerate(zip(ids, safe_names(ids), strict=True)):
+        restored = store.restore(place[id] for id in ids)  # in batches, for fills that are faster so
+        for done, ((image, _), name) in enumerate(zip(restored, safe_names(ids), strict=True)):
             file = folder / f"{name}.png"
             with atomic_write(file) as opened:
-                Image.fromarray(store.read(place[id])).save(opened, "PNG")
+                Image.fromarray(image).save(opened, "PNG")
             written.append(str(file))
             progress("restore", done + 1, len(ids))
         return written
