@@ -19,6 +19,7 @@ from dq_fast.patches import PixelQuantizer, default_patch, patch_grid
 from dq_fast.pipeline.options import PackOptions
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.pipeline.stages import Ints
+from dq_fast.pipeline.times import timed
 from dq_fast.progress import Progress, silent
 from dq_fast.store import Keys, StoreWriter
 from dq_fast.store.codecs import default_codec
@@ -69,18 +70,21 @@ def pack_stage(
             shutil.rmtree(building)
         building.mkdir(parents=True)
         write_json(building / "key.json", key)
-    with StoreWriter(
-        store,
-        patch=patch,
-        codec=codec,
-        quality=options.quality,
-        class_names=list(source.class_names),
-        seed=options.seed,
-        secret=options.secret,
-        keys=where,
-        resume=True,
-        hflip=source.hflip,
-    ) as writer:
+    with (
+        timed(run.path, "pack"),
+        StoreWriter(
+            store,
+            patch=patch,
+            codec=codec,
+            quality=options.quality,
+            class_names=list(source.class_names),
+            seed=options.seed,
+            secret=options.secret,
+            keys=where,
+            resume=True,
+            hflip=source.hflip,
+        ) as writer,
+    ):
         _write(writer, source, classifier, embedding, rows, patch, options, device, batch_size, workers, progress)
         record = run.require("source", "")
         kept_bytes = sum(source.size_of(int(embedding.index[row])) for row in rows)

@@ -18,6 +18,7 @@ from typing import Any
 
 from dq_fast.errors import InputError
 from dq_fast.files import read_json, sha256_file, write_json
+from dq_fast.pipeline.times import timed
 
 STAGES = ("source", "model", "embed", "bins", "sample")
 _MARK = "run.json"
@@ -109,7 +110,8 @@ class RunFolder:
         folder.mkdir(parents=True)
         self.written.add(stage)
         results: dict[str, Any] = {}
-        yield folder, results
+        with timed(self.path, stage):
+            yield folder, results
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         write_json(
             folder / "record.json",

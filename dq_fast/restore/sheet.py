@@ -8,14 +8,17 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from dq_fast.errors import InputError
 from dq_fast.files import atomic_write
 from dq_fast.restore.fill import Fill, Pixels, make_fill
 from dq_fast.restore.images import Store
+from dq_fast.store import PackedStore
+from dq_fast.store.shuffle import permutation
 
-_GREY = 128  # where patches were dropped
+GREY = 128  # where patches were dropped
 _MARGIN = 6  # px
 _CAPTION = 16  # px, one line of Pillow's own font
 _ROWS = 6  # images a sheet shows unless told which
@@ -53,7 +56,7 @@ def contact_sheet(
     for row, i in enumerate(indices):
         image, dropped = store.kept(i)
         restored = chosen(image, dropped)
-        grey = np.where(dropped[..., None], np.uint8(_GREY), image)
+        grey = np.where(dropped[..., None], np.uint8(GREY), image)
         top = _MARGIN + _CAPTION + row * height
         for column, picture in enumerate(([originals(i)] if originals else []) + [grey, restored]):
             sheet.paste(_scaled(picture, cell), (_MARGIN + column * (cell + _MARGIN), top))
@@ -76,6 +79,16 @@ def save_mosaic_crop(
     """Write the upper left `side` x `side` px of a shard's mosaic, `scale` times as large, as a PNG; needs no keys."""
     crop = Image.fromarray(store.mosaic(shard)[:side, :side])
     return _save(crop.resize((crop.width * scale, crop.height * scale), Image.Resampling.NEAREST), path)
+
+
+def mosaic_cells(store: PackedStore, i: int) -> NDArray[np.int64]:
+    """The cells of its shard's mosaic, row-major, that hold the patches of image i, in the order of `patches(i)`."""
+    shard = store.shard_of(i)
+    seed, starts, _ = store._read_key(shard, store._checked.shards[shard])
+    patch_of_cell = permutation(seed, shard, int(starts[-1]))
+    local = i - store.images_of(shard).start
+    cells: NDArray[np.int64] = np.argsort(patch_of_cell)[starts[local] : starts[local + 1]]
+    return cells
 
 
 def _scaled(image: Pixels, cell: int) -> Image.Image:
