@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import dq_fast
-from dq_fast.cli import bench, choose, compress, doctor, inspect, mae, restore, stages, train
+from dq_fast.cli import bench, choose, compress, doctor, inspect, mae, report, restore, stages, train
 from dq_fast.cli.console import HelpFormatter
 from dq_fast.errors import InputError
 
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"dq_fast {dq_fast.__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for module in (compress, stages, choose, restore, mae, train, inspect, bench, doctor):
+    for module in (compress, stages, choose, restore, mae, train, inspect, report, bench, doctor):
         module.register(verbs)
     return top
 
