@@ -19,6 +19,8 @@ from dq_fast.embed.head import fit_head
 
 Ints = NDArray[np.int64]
 
+LINEAR = ("logistic", "ridge")
+
 
 @dataclass(frozen=True)
 class PoolSpec:
@@ -29,12 +31,19 @@ class PoolSpec:
         of: the set's name in `sets.SETS`.
         rows: how many rows of the set a pool has (as many of each class as its share says).
         imbalance: the largest class has this many times the rows of the smallest, falling geometrically; 1: as it is.
+        probes: what selections from them can be judged by.
+        keeps, seeds: the fractions kept, and how many pools, where the command line does not say.
+        contenders: names of `contenders.CONTENDERS`, what matters most first; none: all.
     """
 
     name: str
     of: str
     rows: int
     imbalance: float = 1.0
+    probes: tuple[str, ...] = LINEAR
+    keeps: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+    seeds: int = 20
+    contenders: tuple[str, ...] = ()
 
 
 SPECS: dict[str, PoolSpec] = {
@@ -42,9 +51,28 @@ SPECS: dict[str, PoolSpec] = {
     for spec in (
         PoolSpec("clothing128", "clothing128", 2_700),
         PoolSpec("cifar10-resnet20", "cifar10-resnet20", 5_000),
+        PoolSpec("cifar10-resnet20-longtail", "cifar10-resnet20", 5_000, imbalance=20.0),
         PoolSpec("cifar10-lite0", "cifar10-lite0", 2_500),
         PoolSpec("cifar10-lite0-longtail", "cifar10-lite0", 2_500, imbalance=20.0),
         PoolSpec("mnist5k-pixels", "mnist5k-pixels", 2_000),
+        PoolSpec(
+            "cifar10-scratch",
+            "cifar10-resnet20",
+            10_000,
+            probes=("scratch",),
+            keeps=(0.1, 0.3),
+            seeds=3,
+            contenders=(
+                "random",
+                "dq 10 bins, gradient",
+                "graph-cut once, gradient",
+                "graph-cut once, gradient, centred",
+                "dq 10 bins first, gradient, centred",
+                "dq 10 bins early, gradient, centred",
+                "dq 10 bins, gradient, centred",
+                "herding, features",
+            ),
+        ),
     )
 }
 

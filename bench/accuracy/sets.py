@@ -7,7 +7,7 @@ Each set is embedded once and kept in a folder of its own, by `dq_fast.embed`, s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from dq_fast.errors import InputError
 from dq_fast.progress import Progress
 
 Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
 
@@ -30,6 +31,8 @@ class FrozenSet:
         features, labels: of the training part, float32 [n, D] and int64 [n] (0 to C - 1).
         logits: of the network's own head [n, C]; None: a head has to be fitted on the pool.
         test_features, test_labels: the same of the test part.
+        images: gives the images themselves, uint8 [n, h, w, 3], of the training and of the test part; None: there are
+            none that a network is trained on.
     """
 
     name: str
@@ -38,6 +41,7 @@ class FrozenSet:
     logits: Floats | None
     test_features: Floats
     test_labels: Ints
+    images: Callable[[], tuple[Bytes, Bytes]] | None = None
 
     @property
     def classes(self) -> int:
@@ -107,7 +111,17 @@ def _cifar_resnet20(data: Path, cache: Path, listen: Progress) -> FrozenSet:
         _embedded(cache / f"cifar10-resnet20-{part}", lambda part=part: _cifar(data, part), model, listen)
         for part in ("train", "test")
     ]
-    return _frozen("cifar10-resnet20", *parts, own_head=True)
+
+    def images() -> tuple[Bytes, Bytes]:
+        train, test = (_pixels(_cifar(data, name), part) for name, part in zip(("train", "test"), parts, strict=True))
+        return train, test
+
+    return replace(_frozen("cifar10-resnet20", *parts, own_head=True), images=images)
+
+
+def _pixels(source: Source, of: Embedding) -> Bytes:
+    """The images behind the rows of an embedding."""
+    return np.stack([source.read(int(i)) for i in of.index])
 
 
 def _cifar_lite0(data: Path, cache: Path, listen: Progress) -> FrozenSet:
