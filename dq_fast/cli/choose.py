@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dq_fast.cli import arguments
+from dq_fast.cli import arguments, change
 from dq_fast.cli.console import HelpFormatter, add_output_options, print_result, progress_bars, show_plan
 from dq_fast.errors import InputError
 
 if TYPE_CHECKING:
-    from dq_fast.pipeline import EmbeddingFiles, Options, RunFolder
+    from dq_fast.pipeline import Options, RunFolder
     from dq_fast.select.certificate import Certificate
 
 EXIT_INEXACT = 1
@@ -32,7 +32,14 @@ Of bare embeddings (text, anything): npy, npz:KEY, safetensors:NAME, parquet:COL
   dq-fast bins vectors.npy --kmeans 100              no labels: within 100 clusters
   dq-fast bins vectors.npy --similarity dot --bins 5 raw dot products
 
-New rows for a bins file, or rows out of it, without starting over:
+New images for a run, images out of it, without starting over (docs/INCREMENTAL.md); nothing is embedded twice:
+  dq-fast bins photos/ --add run                     photos/ has got more images; the sample is drawn again, too
+  dq-fast bins run --remove ids.txt                  ids, one a line; they stay out of the run
+  dq-fast bins photos/ --add run --remove missing    some came, some are gone from photos/
+  dq-fast bins photos/ --add run --refit             changed classes are ranked again: the bins that starting over gives
+  dq-fast bins photos/ --add run --dry-run           what would be done
+
+New rows for a bins file, or rows out of it, likewise:
   dq-fast bins old.npy --labels old.txt --incremental
   dq-fast bins new.npy --labels new.txt --add old.bins.npz
   dq-fast bins new.npy --labels new.txt --add old.bins.npz --refit --old old.npy
@@ -61,9 +68,9 @@ def register(verbs: Any) -> None:
     )
     bins.add_argument(
         "folder",
-        metavar="RUN|EMBEDDINGS",
+        metavar="RUN|EMBEDDINGS|SOURCE",
         help="run folder of dq-fast embed; or rows [n, d] in FILE.npy, FILE.npz:KEY, FILE.safetensors:NAME, "
-        "FILE.parquet:COLUMN",
+        "FILE.parquet:COLUMN; with --add RUN the images, old and new",
     )
     arguments.add_preset(bins)
     arguments.add_bins(bins)
@@ -78,22 +85,29 @@ def register(verbs: Any) -> None:
     group.add_argument(
         "--label-column", metavar="NAME", help="column of the embeddings' parquet or npz with the labels"
     )
-    group.add_argument("--ids", metavar="FILE", help="what the rows are called, likewise (default: row numbers)")
+    group.add_argument(
+        "--ids",
+        metavar="FILE",
+        help="what the rows are called, likewise (default: row numbers); with --add RUN: images to add (default: all)",
+    )
     group.add_argument("--id-column", metavar="NAME", help="column of the embeddings' parquet or npz with the ids")
     group.add_argument("--features", metavar="FILE", help="[n, D], for methods that need them")
     group.add_argument("--logits", metavar="FILE", help="[n, C], for methods that need them")
-    group.add_argument("--incremental", action="store_true", help="keep what --add needs")
-    group.add_argument("--add", metavar="BINS", help="add the rows of EMBEDDINGS to this bins file")
-    group.add_argument("--remove", metavar="FILE", help="of the bins file given first, remove the ids in this file")
-    group.add_argument("--refit", action="store_true", help="with --add, --remove: rank changed groups again, exactly")
-    group.add_argument(
-        "--old", action="append", default=[], metavar="FILE", help="with --refit: embeddings of the rows so far"
-    )
+    change.add_options(bins)
     group = bins.add_argument_group("run")
     group.add_argument(
         "--official-name", metavar="DATASET", help="also write select_indices_DATASET_exp*.npy into --out"
     )
     group.add_argument("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
+    group.add_argument(
+        "--batch-size", type=arguments.positive, default=128, metavar="N", help="of --add: images per forward pass"
+    )
+    group.add_argument(
+        "--workers",
+        type=arguments.positive,
+        metavar="N",
+        help="of --add: threads that decode images (default: one a core)",
+    )
     group.add_argument("--seed", type=arguments.natural, default=0, help="of methods that draw, and of k-means")
     bins.set_defaults(run=run_bins)
 
@@ -129,19 +143,19 @@ def _is_run(text: str) -> bool:
     )  # fmt: skip
 
 
-_FILE_ONLY = ("factor", "labels", "label_column", "ids", "id_column", "features", "logits", "add", "remove", "old")
+_FILE_ONLY = ("factor", "labels", "label_column", "ids", "id_column", "features", "logits", "old")
 
 
 def run_bins(parsed: argparse.Namespace) -> int:
     """Bins from a run's embedding, or from files; exit status 1 if a certificate finds a pick that is not exact."""
     from dq_fast import pipeline
 
+    if change.is_change(parsed):
+        change.change(parsed)
+        return 0
     options = pipeline.Options.of(**arguments.given(parsed))
     if not parsed.dry_run:
         options = pipeline.Options(**{**vars(options), "bins": pipeline.at_depth(options.bins, None)})
-    if parsed.add is not None or parsed.remove is not None:
-        _change(parsed)
-        return 0
     if _is_run(parsed.folder):
         given = [name for name in _FILE_ONLY if getattr(parsed, name)]
         if given:
@@ -173,12 +187,23 @@ def _bins_of_run(parsed: argparse.Namespace, options: Options) -> Certificate | 
             on_plan=show_plan(parsed),
             progress=progress,
         )
-    result = _facts(quantizer, "images", "bins" not in run.written)
+    result = change.facts(quantizer, "images", None if "bins" in run.written else _earlier(run))
     if parsed.official_name is not None:
         paths = pipeline.write_official_bins(run, quantizer, parsed.out, parsed.official_name)
         result["files"] = [str(path) for path in paths]
     print_result(parsed, f"bins of {parsed.folder}", result, quantizer.certificate_)
     return quantizer.certificate_
+
+
+def _earlier(run: RunFolder) -> str:
+    from dq_fast.pipeline import bins_changes
+
+    changes = bins_changes(run)
+    text = "from an earlier run"
+    if changes:
+        added, removed = (sum(c[name] for c in changes) for name in ("added", "removed"))
+        text += f"; {added} images added and {removed} removed since; --refit ranks again"
+    return text
 
 
 def _check_official_out(parsed: argparse.Namespace, official: bool) -> None:
@@ -195,21 +220,6 @@ def _check_official_out(parsed: argparse.Namespace, official: bool) -> None:
         )
 
 
-def _files(parsed: argparse.Namespace) -> EmbeddingFiles:
-    from dq_fast.pipeline import EmbeddingFiles
-
-    for one, other in (("labels", "label_column"), ("ids", "id_column")):
-        if getattr(parsed, one) and getattr(parsed, other):
-            raise InputError(f"--{one} must be given without --{other.replace('_', '-')}, got both")
-    return EmbeddingFiles(
-        (parsed.folder, *parsed.factor),
-        labels=parsed.labels or parsed.label_column,
-        ids=parsed.ids or parsed.id_column,
-        features=parsed.features,
-        logits=parsed.logits,
-    )
-
-
 def _bins_of_files(parsed: argparse.Namespace, options: Options) -> Certificate | None:
     from dq_fast import pipeline
 
@@ -219,7 +229,7 @@ def _bins_of_files(parsed: argparse.Namespace, options: Options) -> Certificate 
         out = None
     with progress_bars(parsed.quiet or parsed.dry_run) as progress:
         made = pipeline.bins_of_files(
-            _files(parsed),
+            change.files(parsed),
             out,
             options.bins,
             max_memory=parsed.max_memory,
@@ -232,7 +242,8 @@ def _bins_of_files(parsed: argparse.Namespace, options: Options) -> Certificate 
         _print_plan(parsed, made.plan)
         return None
     quantizer = made.file.quantizer
-    result = {**_facts(quantizer, "rows", made.reused), "file": str(made.path)}
+    taken_over = "from an earlier run" if made.reused else None
+    result = {**change.facts(quantizer, "rows", taken_over), "file": str(made.path)}
     if parsed.official_name is not None:
         from dq_fast.select.official import write_official
 
@@ -240,49 +251,6 @@ def _bins_of_files(parsed: argparse.Namespace, options: Options) -> Certificate 
         result["files"] = [str(path) for path in paths]
     print_result(parsed, f"bins of {parsed.folder}", result, quantizer.certificate_)
     return quantizer.certificate_
-
-
-def _change(parsed: argparse.Namespace) -> None:
-    """Rows for a bins file, or out of it."""
-    from dq_fast import pipeline
-
-    if parsed.add is not None and parsed.remove is not None:
-        raise InputError("--add and --remove must be given one at a time, got both")
-    if parsed.dry_run:
-        raise InputError("--dry-run must go with new bins, got --add or --remove")
-    bins = parsed.folder if parsed.add is None else parsed.add
-    with progress_bars(parsed.quiet) as progress:
-        file, change = pipeline.change_bins_file(
-            bins,
-            add=_files(parsed) if parsed.add is not None else None,
-            remove=parsed.remove,
-            old=tuple(parsed.old),
-            refit=parsed.refit,
-            out=parsed.out,
-            progress=progress,
-        )
-    result = {**_facts(file.quantizer, "rows", False), **change.as_dict(), "file": str(parsed.out or bins)}
-    print_result(parsed, f"{bins}, changed", result, change)
-
-
-def _facts(quantizer: Any, what: str, reused: bool) -> dict[str, Any]:
-    sizes = [len(b) for b in quantizer.bins_]
-    result: dict[str, Any] = {
-        what: len(quantizer.bin_of_),
-        "groups": len(set(quantizer.groups_.tolist())),
-        "method": "dq" if quantizer.method == "auto" else quantizer.method,
-        "bins": len(sizes),
-        "smallest_bin": min(sizes),
-        "largest_bin": max(sizes),
-        "taken_over": "from an earlier run" if reused else None,
-        "report": quantizer.report_,
-    }
-    for name in ("seconds", "passes"):
-        if isinstance(quantizer.report_.get(name), (int, float)):
-            result[name] = quantizer.report_[name]
-    if quantizer.certificate_ is not None:
-        result["certificate"] = quantizer.certificate_.as_dict()
-    return result
 
 
 def _print_plan(parsed: argparse.Namespace, plan: Any) -> None:

@@ -82,14 +82,18 @@ def progress_bars(quiet: bool) -> Iterator[Progress]:
 def _lines(console: Console) -> Progress:
     """One line when a stage starts and one when it is done, for logs."""
     started: set[str] = set()
+    finished: dict[str, int] = {}
 
     def progress(stage: str, done: int, total: int | None) -> None:
+        if done and finished.get(stage) == done:
+            return  # its end once more
         if stage not in started:
             started.add(stage)
             console.print(f"{stage} …" if total is None else f"{stage}: {total:,} …", highlight=False)
         if total is not None and done >= total and stage in started:
             console.print(f"{stage}: done", highlight=False)
             started.discard(stage)
+            finished[stage] = done
 
     return progress
 
@@ -119,16 +123,20 @@ def print_result(parsed: argparse.Namespace, title: str, result: dict[str, Any],
         for name, value in result.items():
             if value is None or isinstance(value, (dict, list)):
                 continue
-            shown = (
-                f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
-            )
-            made.add_row(name.replace("_", " "), human_bytes(value) if name.endswith("bytes") else shown)
+            made.add_row(name.replace("_", " "), human_bytes(value) if name.endswith("bytes") else _shown(value))
         console.print(made)
         for note in notes:
             if note is not None:
                 console.print(str(note), highlight=False, markup=False)
 
     emit(parsed, result, show)
+
+
+def _shown(value: Any) -> str:
+    """A number or text in a table."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def show_plan(parsed: argparse.Namespace) -> Callable[[object], None]:

@@ -1,8 +1,11 @@
 """The stages joined: `dq_fast.compress`, and what the command line runs."""
 
 from dq_fast.pipeline.bins_file import BinsFile, is_bins_file
+from dq_fast.pipeline.change_plan import RunChange
+from dq_fast.pipeline.change_run import change_run
 from dq_fast.pipeline.choose import (
     at_depth,
+    bins_changes,
     bins_stage,
     load_bins,
     load_sample,
@@ -52,13 +55,16 @@ __all__ = [
     "ModelOptions",
     "Options",
     "PackOptions",
+    "RunChange",
     "RunFolder",
     "SampleOptions",
     "SourceOptions",
     "at_depth",
+    "bins_changes",
     "bins_of_files",
     "bins_stage",
     "change_bins_file",
+    "change_run",
     "compare_training",
     "compress",
     "compress_run",

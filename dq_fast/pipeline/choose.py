@@ -21,6 +21,7 @@ from dq_fast.pipeline.options import BinOptions, SampleOptions
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.progress import Progress, silent
 from dq_fast.select import METHODS, Groups, SampleQuantizer, kmeans_groups
+from dq_fast.select.certificate import Certificate
 from dq_fast.select.official import write_official
 from dq_fast.select.plan import Plan
 from dq_fast.select.quantizer import MethodPlan, check_parameters
@@ -56,10 +57,8 @@ def bins_stage(
     """
     check_parameters(**{**options.quantizer().get_params(), "certify": certify})
     groups, digest = _groups(run, embedding, options)
-    parameters = {**asdict(options), **digest}
-    if options.ours and options.kmeans is None:
-        parameters["seed"] = 0  # nothing is drawn
-    rows = _rows(embedding, options, device)
+    parameters = bins_parameters(options, digest)
+    rows = rows_of(embedding, options, device)
     if run.is_current("bins", parameters):
         quantizer = load_bins(run)
     else:
@@ -73,11 +72,39 @@ def bins_stage(
             rows, embedding.labels, groups=grouped, features=features, logits=logits, plan=plan, progress=progress
         )
         with run.writing("bins", parameters) as (folder, results):  # not before: a mistake leaves the bins of before
-            _save(folder, quantizer, embedding)
+            save_bins(folder, quantizer, embedding)
             results.update(bins=[len(b) for b in quantizer.bins_], report=quantizer.report_, plan=plan.as_dict())
     if certify:
-        quantizer.certificate_ = quantizer.certificate(rows, certify, progress=progress)
+        quantizer.certificate_ = _certificate(quantizer, rows, certify, bool(bins_changes(run)), progress)
     return quantizer
+
+
+def bins_parameters(options: BinOptions, digest: dict[str, str]) -> dict[str, Any]:
+    """What the record of the bins stage has as its parameters."""
+    parameters = {**asdict(options), **digest}
+    if options.ours and options.kmeans is None:
+        parameters["seed"] = 0  # nothing is drawn
+    return parameters
+
+
+def bins_changes(run: RunFolder) -> list[dict[str, Any]]:
+    """What was appended to and taken out of the bins since they were ranked as a whole (`change_run`)."""
+    record = run.record("bins")
+    return [] if record is None else list(record["results"].get("changes", []))
+
+
+def _certificate(
+    quantizer: SampleQuantizer, rows: tuple[Tensor, ...], k: int, changed: bool, progress: Progress
+) -> Certificate:
+    """A certificate; gains of rows that were picked among others than there are now are not compared."""
+    if not changed:
+        return quantizer.certificate(rows, k, progress=progress)
+    picked = quantizer.gains_
+    quantizer.gains_ = np.full_like(picked, np.nan)
+    try:
+        return quantizer.certificate(rows, k, progress=progress)
+    finally:
+        quantizer.gains_ = picked
 
 
 def plan_bins_stage(
@@ -87,7 +114,7 @@ def plan_bins_stage(
     groups, _ = _groups(run, embedding, options)
     quantizer = options.quantizer(max_memory=max_memory)
     return quantizer.plan(
-        _rows(embedding, options, "cpu"), embedding.labels, groups=_grouped(groups, embedding, options)
+        rows_of(embedding, options, "cpu"), embedding.labels, groups=_grouped(groups, embedding, options)
     )
 
 
@@ -109,7 +136,7 @@ def plan_unread(labels: Ints, width: int, options: BinOptions, max_memory: int |
     return options.quantizer(max_memory=max_memory).plan(rows, groups, probe=False)
 
 
-def _rows(embedding: Embedding, options: BinOptions, device: str) -> tuple[Tensor, ...]:
+def rows_of(embedding: Embedding, options: BinOptions, device: str) -> tuple[Tensor, ...]:
     """The factors that similarities are taken between."""
     gradient = options.embedding == "gradient"
     factors = embedding.factors(options.loss) if gradient else (torch.as_tensor(embedding.features),)
@@ -147,7 +174,8 @@ def _grouped(groups: Any, embedding: Embedding, options: BinOptions) -> Any:
     return Groups.of(kmeans_groups(features, options.kmeans, seed=options.seed), len(embedding))
 
 
-def _save(folder: Path, quantizer: SampleQuantizer, embedding: Embedding) -> None:
+def save_bins(folder: Path, quantizer: SampleQuantizer, embedding: Embedding) -> None:
+    """Leave the bins in the bins stage's folder."""
     arrays: dict[str, NDArray[Any]] = {
         "ranking": quantizer.ranking_,
         "bin_of": quantizer.bin_of_,

@@ -202,9 +202,10 @@ def change_bins_file(
     old: tuple[str, ...] = (),
     refit: bool = False,
     out: str | Path | None = None,
+    dry_run: bool = False,
     progress: Progress = silent,
 ) -> tuple[BinsFile, Change]:
-    """Add rows to a bins file, or remove rows from it, without starting over.
+    """Add rows to a bins file, or remove rows from it, without starting over; with neither, rank changed groups again.
 
     Args:
         path: the bins file.
@@ -213,6 +214,7 @@ def change_bins_file(
         old: the embedding files of the rows that are in it, in their order.
         refit: rank the groups again that got or lost rows (needs `old`).
         out: where to write the changed file; None replaces `path`.
+        dry_run: do it in memory, to see what it comes to, and write nothing.
         progress: called as ``progress("add", rows placed, rows to place)``.
 
     Raises:
@@ -233,13 +235,16 @@ def change_bins_file(
             progress=progress,
         )
         what: dict[str, Any] = {"add": asdict(add)}
+    elif remove is None:
+        change, what = q.refit(before, progress=progress), {}
     else:
-        ids = _ids_like(read_column(remove or "", "remove"), q.ids_)
+        ids = _ids_like(read_column(remove, "remove"), q.ids_)
         change = q.remove(ids, mode="refit" if refit else "keep", old=before, progress=progress)
         what = {"remove": remove}
     changes = [*there.about.get("changes", []), {**what, **change.as_dict()}]
     changed = BinsFile(q, {**there.about, "changes": changes, "report": q.report_})
-    changed.save(out if out is not None else path)
+    if not dry_run:
+        changed.save(out if out is not None else path)
     return changed, change
 
 

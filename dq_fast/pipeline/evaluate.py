@@ -11,6 +11,7 @@ import numpy as np
 from dq_fast.data import SMALL_SIDE, Source, has_split, open_source
 from dq_fast.errors import InputError
 from dq_fast.pipeline.job import CompressResult
+from dq_fast.pipeline.members import left_out, without
 from dq_fast.pipeline.options import SourceOptions
 from dq_fast.pipeline.stages import open_part, pick_device, typical_size
 from dq_fast.progress import Progress, silent
@@ -63,7 +64,7 @@ def compare_training(
     Returns:
         model, epochs, test_images, and a row each (data, images, last, best, seconds).
     """
-    full, store = done.source, done.store
+    full, store = without(done.source, left_out(done.run))[0], done.store
     model = done.run.require("model", "")["results"]["name"]
     epochs = epochs or QUICK_EPOCHS
     sets: list[tuple[str, Data]] = [
@@ -120,17 +121,19 @@ def train_on(
     """
     store: Store | None = None
     options = SourceOptions()
+    gone: list[str] = []  # removed from the run that the store was packed from
     spec = data
     if (Path(data) / "manifest.json").is_file():
         store = open_store(data, keys=keys, fill=fill)
         origin = store.manifest["source"]
         spec = origin["spec"]
         options = SourceOptions(**origin["options"])
+        gone = origin.get("left_out", [])
     tested = find_test_source(spec, options, test)
     if store is not None and baseline is None:
         trained: Data = store
     else:
-        full = open_part(spec, options)
+        full = without(open_part(spec, options), gone)[0]
         size = len(store) if store is not None else round((1.0 if keep is None else keep) * len(full))
         if store is None and baseline == "random" and keep is None:
             raise InputError("--baseline random on a plain source needs --keep F: how many of its images?")

@@ -16,14 +16,18 @@ from dq_fast.embed import Classifier, Embedding
 from dq_fast.errors import BadImageError, InputError
 from dq_fast.files import read_json, write_json
 from dq_fast.patches import PixelQuantizer, default_patch, patch_grid
+from dq_fast.pipeline.choose import bins_changes
+from dq_fast.pipeline.members import left_out
 from dq_fast.pipeline.options import PackOptions
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.pipeline.stages import Ints
 from dq_fast.pipeline.times import timed
 from dq_fast.progress import Progress, silent
-from dq_fast.store import Keys, StoreWriter
+from dq_fast.store import Keys, PackedStore, StoreWriter
 from dq_fast.store.codecs import default_codec
 from dq_fast.store.manifest import Manifest
+
+_PACKED = "packed.json"
 
 
 def pack_stage(
@@ -59,7 +63,7 @@ def pack_stage(
     parameters = {**_chosen(run), **asdict(options), "patch": patch, "codec": codec}
     key = {"after": run.digest("sample"), "parameters": parameters}
     if out.exists():
-        if _is_this(out, parameters, source):
+        if _is_this(out, parameters, source, [embedding.ids[row] for row in rows]):
             return
         raise InputError(f"{out} exists and is not what these parameters give: choose another folder or delete it")
     run.written.add("pack")
@@ -87,23 +91,40 @@ def pack_stage(
     ):
         _write(writer, source, classifier, embedding, rows, patch, options, device, batch_size, workers, progress)
         record = run.require("source", "")
+        gone = left_out(run)
         kept_bytes = sum(source.size_of(int(embedding.index[row])) for row in rows)
         writer.close(
             source={
                 "spec": record["parameters"]["spec"],
                 "options": {name: value for name, value in record["parameters"].items() if name != "spec"},
                 **{name: record["results"][name] for name in ("kind", "fingerprint", "images", "hflip")},
+                **({"left_out": gone} if gone else {}),
             },
             parameters=parameters,
             bytes_before=record["results"]["bytes"],
             counts={
-                "source_images": record["results"]["images"],
+                "source_images": record["results"]["images"] - len(gone),
                 "bad_images": len(embedding.bad),
                 "kept_bytes": kept_bytes,
             },
         )
+    _note(run, out, options)
     _move(store, out)
     shutil.rmtree(building)
+
+
+def _note(run: RunFolder, out: Path, options: PackOptions) -> None:
+    """Remember what was packed, for whoever changes the run later."""
+    packed = [p for p in packed_stores(run) if p["out"] != str(out.resolve())]
+    packed.append({"out": str(out.resolve()), "after": run.digest("sample"), "options": asdict(options)})
+    write_json(run.path / _PACKED, packed)
+
+
+def packed_stores(run: RunFolder) -> list[dict[str, Any]]:
+    """Stores that were packed from a run and are still there: "out", "after" (digest of the sample), "options"."""
+    file = run.path / _PACKED
+    found = read_json(file) if file.is_file() else []
+    return [packed for packed in found if (Path(packed["out"]) / "manifest.json").is_file()]
 
 
 def _chosen(run: RunFolder) -> dict[str, Any]:
@@ -113,14 +134,19 @@ def _chosen(run: RunFolder) -> dict[str, Any]:
         given.update(
             {k: v for k, v in run.require(stage, "")["parameters"].items() if k not in ("seed", "typical_size")}
         )
+    changes = bins_changes(run)
+    if changes:
+        given["changes"] = changes
     return given
 
 
-def _is_this(out: Path, parameters: dict[str, Any], source: Source) -> bool:
+def _is_this(out: Path, parameters: dict[str, Any], source: Source, ids: list[str]) -> bool:
     if not (out / "manifest.json").is_file():
         return False
     manifest = Manifest.read(out).content
-    return manifest["parameters"] == parameters and manifest["source"].get("fingerprint") == source.fingerprint()
+    if manifest["parameters"] != parameters or manifest["source"].get("fingerprint") != source.fingerprint():
+        return False
+    return list(PackedStore(out).ids) == ids  # images may have been removed from the run, and bins ranked again
 
 
 def _write(

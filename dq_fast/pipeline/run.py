@@ -3,6 +3,9 @@
 Every stage owns one sub-folder. It writes its files there and, last, ``record.json``: the stage's parameters, a digest
 of the record it was built on, and the SHA-256 of its files. A stage is current when its record says the same
 parameters, the same predecessor, and its files are whole; a killed stage has no record and is done again.
+
+Several stages at once are replaced through a draft, a run folder inside this one: it is renamed to ``next`` when it is
+whole, and from then on its stages are those of the run, whoever opens it next.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from dq_fast.pipeline.times import timed
 
 STAGES = ("source", "model", "embed", "bins", "sample")
 _MARK = "run.json"
+_DRAFT, _NEXT = "update", "next"
 _FORMAT = {"format": "dq_fast-run", "version": 1}
 
 
@@ -44,6 +48,7 @@ class RunFolder:
             found = read_json(mark)
             if not isinstance(found, dict) or {key: found.get(key) for key in _FORMAT} != _FORMAT:
                 raise InputError(f"{mark} must be a dq_fast run of version {_FORMAT['version']}, got {found}")
+            self._take_next()
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise InputError(f"{self.path} must be a run folder or not exist yet, but it holds other files")
         elif not create:
@@ -55,6 +60,38 @@ class RunFolder:
     def remove(self) -> None:
         """Delete the folder with all that is in it."""
         shutil.rmtree(self.path)
+
+    @property
+    def workshop(self) -> Path:
+        """Where changes of several stages are prepared; of no meaning to anyone else, and free to be deleted."""
+        return self.path / _DRAFT
+
+    def draft(self) -> RunFolder:
+        """An empty run folder for stages that shall replace the ones here, see `replace`."""
+        path = self.workshop / _NEXT
+        if path.exists():
+            shutil.rmtree(path)
+        return RunFolder(path)
+
+    def replace(self, draft: RunFolder) -> None:
+        """Take the stages of a draft; from the rename on they are the run's, also where the rest is interrupted."""
+        os.rename(draft.path, self.path / _NEXT)
+        self._take_next()
+
+    def _take_next(self) -> None:
+        """Move stages that were decided on to their places, where an interrupted process left some to be moved."""
+        following = self.path / _NEXT
+        if not following.is_dir():
+            return
+        for stage in STAGES:
+            made = following / stage
+            if made.is_dir():
+                if self.folder(stage).exists():
+                    shutil.rmtree(self.folder(stage))
+                os.rename(made, self.folder(stage))
+        if self.workshop.exists():
+            shutil.rmtree(self.workshop)
+        shutil.rmtree(following)
 
     def folder(self, stage: str) -> Path:
         """The sub-folder of a stage."""
@@ -89,6 +126,11 @@ class RunFolder:
             (folder / name).is_file() and sha256_file(folder / name) == digest
             for name, digest in record["files"].items()
         )
+
+    def is_whole(self, stage: str) -> bool:
+        """Whether the stage was finished on the predecessor as it is now, and its files are as they were written."""
+        record = self.record(stage)
+        return record is not None and self.is_current(stage, record["parameters"])
 
     def _after(self, stage: str) -> str | None:
         place = STAGES.index(stage)

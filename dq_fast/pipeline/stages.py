@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from dq_fast.data import SMALL_SIDE, Source, open_source, split_off
 from dq_fast.embed import Classifier, Embedding, embed, load_classifier, train_classifier
 from dq_fast.errors import BadImageError, InputError
 from dq_fast.files import atomic_write, sha256_file
+from dq_fast.pipeline.members import left_out, mark_images, save_images, without
 from dq_fast.pipeline.options import ModelOptions, SourceOptions
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.progress import Progress, silent
@@ -24,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 PAPER_TRAIN_EPOCHS = 10  # section 4.1: feature extractors are trained for 10 epochs
 _MODEL_FILE = "model.safetensors"
-_HEAD_FILE = "head.safetensors"
+HEAD_FILE = "head.safetensors"
 _PEEKED = 32  # images looked at to learn a source's typical size
 
 Ints = NDArray[np.int64]
@@ -45,7 +48,10 @@ def typical_size(source: Source) -> tuple[int, int]:
 
 
 def source_stage(run: RunFolder, spec: str, options: SourceOptions) -> Source:
-    """Open the images and remember what they are; a source that changed since makes every stage start over."""
+    """Open the images and remember what they are; a source that changed since makes every stage start over.
+
+    Images that were removed from the run stay out of it.
+    """
     source = open_part(spec, options)
     parameters = {"spec": str(spec), **asdict(options)}
     fingerprint = source.fingerprint()
@@ -53,16 +59,35 @@ def source_stage(run: RunFolder, spec: str, options: SourceOptions) -> Source:
         record = run.record("source")
         if record is not None and record["results"]["fingerprint"] == fingerprint:
             return source
-    with run.writing("source", parameters) as (_, results):
-        results.update(
-            kind=source.kind,
-            fingerprint=fingerprint,
-            images=len(source),
-            bytes=sum(source.size_of(i) for i in range(len(source))),
-            class_names=list(source.class_names),
-            hflip=source.hflip,
-        )
+    gone = left_out(run)
+    with run.writing("source", parameters) as (folder, results):
+        results.update(describe_source(folder, source, fingerprint, mark_images(source), gone))
     return source
+
+
+def describe_source(
+    folder: Path, source: Source, fingerprint: str, marks: NDArray[np.uint64], gone: Sequence[str]
+) -> dict[str, Any]:
+    """Leave what is known of every image in a source stage's folder; its results.
+
+    Args:
+        folder: of the stage.
+        source: the images.
+        fingerprint: of the source.
+        marks: of the images, see `mark_images`.
+        gone: ids that do not belong to the run.
+    """
+    save_images(folder, source, marks)
+    out = set(gone).intersection(source.ids)
+    return {
+        "kind": source.kind,
+        "fingerprint": fingerprint,
+        "images": len(source),
+        "bytes": sum(source.size_of(i) for i, id in enumerate(source.ids) if id not in out),
+        "class_names": list(source.class_names),
+        "hflip": source.hflip,
+        "left_out": [id for id in source.ids if id in out],
+    }
 
 
 def open_part(spec: str, options: SourceOptions, *, held_out: bool = False) -> Source:
@@ -84,8 +109,8 @@ def reopen_source(run: RunFolder) -> Source:
     source = open_part(given.pop("spec"), SourceOptions(**given))
     if source.fingerprint() != record["results"]["fingerprint"]:
         raise InputError(
-            f"{source.spec} changed since {run.path} was made from it; start again with: "
-            f"dq-fast embed {source.spec} {run.path}"
+            f"{source.spec} changed since {run.path} was made from it; take the change over with: dq-fast bins "
+            f"{source.spec} --add {run.path}, or start again with: dq-fast embed {source.spec} {run.path}"
         )
     return source
 
@@ -101,7 +126,8 @@ def model_stage(
     progress: Progress = silent,
 ) -> Classifier:
     """Load the classifier, and train it where it has no weights. A head of other classes is fitted when embedding."""
-    typical = typical_size(source)
+    before = (run.record("source") or {"results": {}})["results"].get("typical_size")
+    typical = typical_size(source) if before is None else (int(before[0]), int(before[1]))
     small = max(typical) <= SMALL_SIDE
     name = options.model or ("resnet20_cifar" if small else "resnet18")
     parameters = {
@@ -132,7 +158,7 @@ def model_stage(
         if epochs:
             train_classifier(
                 classifier,
-                source,
+                without(source, left_out(run))[0],
                 epochs=epochs,
                 seed=options.seed,
                 max_bad=max_bad,
@@ -172,7 +198,7 @@ def load_model(run: RunFolder, device: str = "cpu") -> Classifier:
     """The classifier of a run, with the head that was fitted when embedding."""
     run.require("model", f"dq-fast embed SOURCE {run.path}")
     classifier = Classifier.load(run.folder("model") / _MODEL_FILE, device=device)
-    fitted = run.folder("embed") / _HEAD_FILE
+    fitted = run.folder("embed") / HEAD_FILE
     if fitted.is_file():
         state = load_file(fitted)
         classes, width = state["weight"].shape
@@ -203,9 +229,10 @@ def embed_stage(
         if classifier.state == "body":
             classifier.replace_head(load_model(run, device).head)
         return load_embedding(run)
+    part, positions = without(source, left_out(run))
     with run.writing("embed", parameters) as (folder, results):
         embedding = embed(
-            source,
+            part,
             classifier,
             batch_size=batch_size,
             device=device,
@@ -213,12 +240,13 @@ def embed_stage(
             workers=workers,
             progress=progress,
         )
+        embedding.index = positions[embedding.index]
         if classifier.state == "body":
             features, labels = torch.as_tensor(embedding.features), torch.as_tensor(embedding.labels)
             head = classifier.fit_head(features, labels, len(source.class_names))
             embedding = embedding.with_head(head)
             state = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
-            with atomic_write(folder / _HEAD_FILE) as file:
+            with atomic_write(folder / HEAD_FILE) as file:
                 file.write(save(state))
         embedding.save(folder)
         results.update(images=len(embedding.ids), bad=embedding.bad)
