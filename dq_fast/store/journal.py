@@ -42,6 +42,7 @@ class ShardNote:
     key: FileRecord
     patches: int
     channels: int
+    layout: str
     ids: list[str]
     labels: list[int]
     heights: list[int]

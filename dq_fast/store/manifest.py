@@ -16,14 +16,13 @@ import numpy as np
 from dq_fast.errors import InputError
 from dq_fast.files import atomic_write
 from dq_fast.store.arrays import write_npz
-from dq_fast.store.codecs import Codec, make_codec
+from dq_fast.store.codecs import LAYOUTS, TILES, Codec, make_codec
 from dq_fast.store.journal import MANIFEST, FileRecord, ShardNote, key_name, mosaic_name
 from dq_fast.store.keys import ENCRYPTION, KEYS, SEAL, KeyCipher, seal_content
 from dq_fast.store.layout import grid_of
 
 FORMAT = "dq_fast store"
 VERSION = 1
-LAYOUT = "tiles"  # patches as they are, row after row
 SHUFFLE = "shake256-argsort"
 INDEX = "index.npz"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -91,7 +90,7 @@ def describe(
         "version": VERSION,
         "patch": patch,
         "codec": codec.plain(),
-        "layout": LAYOUT,
+        "layout": notes[0].layout if notes else TILES,
         "shuffle": {"algorithm": SHUFFLE, "patches_per_mosaic": patches_per_mosaic, **shuffle},
         "keys": keys,
         "class_names": class_names,
@@ -149,7 +148,7 @@ class Manifest:
 
     Attributes:
         content: the JSON as it is.
-        patch, codec, hflip, class_names, shards: the parts that reading needs.
+        patch, codec, layout, hflip, class_names, shards: the parts that reading needs.
         index: the record of index.npz.
         n_images: images in the store.
         data: the file's bytes, which the seal is of.
@@ -171,11 +170,14 @@ class Manifest:
             raise InputError(f"{where}: keys must be in a way that is known, got {keys!r}; a newer dq_fast reads it")
         self.encrypted = keys["encryption"] is not None
         for name, value, known in (
-            ("layout", content.get("layout"), LAYOUT),
-            ("shuffle.algorithm", self._take(content, "shuffle", dict).get("algorithm"), SHUFFLE),
+            ("layout", content.get("layout"), LAYOUTS),
+            ("shuffle.algorithm", self._take(content, "shuffle", dict).get("algorithm"), (SHUFFLE,)),
         ):
-            if value != known:
-                raise InputError(f"{where}: {name} must be {known!r}, got {value!r}; a newer dq_fast reads it")
+            if value not in known:
+                raise InputError(
+                    f"{where}: {name} must be one of {', '.join(known)}, got {value!r}; a newer dq_fast may"
+                )
+        self.layout: str = content["layout"]
         self.patch: int = self._count(content, "patch", 1)
         codec = self._take(content, "codec", dict)
         try:
@@ -184,6 +186,8 @@ class Manifest:
             )
         except InputError as error:
             raise InputError(f"{where}: {error}") from None
+        if self.layout != TILES and not self.codec.lossless:
+            raise InputError(f"{where}: layout must be {TILES} with a lossy codec, got {self.layout!r}")
         self.hflip: bool = self._take(content, "hflip", bool)
         self.class_names: list[str] = self._take(content, "class_names", list)
         if not all(isinstance(name, str) for name in self.class_names):

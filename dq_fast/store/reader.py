@@ -163,8 +163,9 @@ class PackedStore:
         """The mosaic of a shard as any viewer shows it, uint8 [h, w, 3]; needs no keys."""
         if not 0 <= shard < self.n_shards:
             raise InputError(f"shard must be from 0 to {self.n_shards - 1}, got {shard}")
-        record = self._checked.shards[shard].mosaic
-        return decode_picture(self._load(record, self.path / record.path), self.codec, record.path)
+        one = self._checked.shards[shard]
+        name, data = one.mosaic.path, self._load(one.mosaic, self.path / one.mosaic.path)
+        return decode_picture(data, self.codec, one.patches, self.patch, name, self._checked.layout, one.channels)
 
     def verify(self) -> list[str]:
         """Check every file against the manifest and decode it; returns what is wrong, one line each."""
@@ -249,12 +250,17 @@ class PackedStore:
         shard = self._checked.shards[number]
         seed, starts, positions = self._read_key(number, shard)
         data = self._load(shard.mosaic, self.path / shard.mosaic.path)
-        shuffled = decode(data, self.codec, shard.patches, self.patch, str(self.path / shard.mosaic.path))
+        shuffled = self._decode_mosaic(shard, data)
         patches = np.empty_like(shuffled)
         patches[permutation(seed, number, shard.patches)] = shuffled
         for array in (patches, positions):
             array.setflags(write=False)  # they are shared by everyone who asks
         return _Decoded(patches, starts, positions)
+
+    def _decode_mosaic(self, shard: Shard, data: bytes) -> Pixels:
+        """The shard's patches in the mosaic's order [m, p, p, 3]."""
+        name = str(self.path / shard.mosaic.path)
+        return decode(data, self.codec, shard.patches, self.patch, name, self._checked.layout, shard.channels)
 
     def _read_key(self, number: int, shard: Shard) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
         """Seed, and the kept positions of the shard's images one after another with where each image's begin."""

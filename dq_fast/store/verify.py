@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dq_fast.errors import InputError
-from dq_fast.store.codecs import decode
 from dq_fast.store.keys import KEYS, SEAL
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def find_problems(store: PackedStore) -> list[str]:
     for number, shard in enumerate(store._checked.shards):
         try:
             data = store._load(shard.mosaic, store.path / shard.mosaic.path)
-            decode(data, store.codec, shard.patches, store.patch, str(store.path / shard.mosaic.path))
+            store._decode_mosaic(shard, data)
         except InputError as error:
             problems.append(str(error))
         if not (store.keys_folder / shard.key.path.rpartition("/")[2]).is_file():

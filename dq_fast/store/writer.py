@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dq_fast.errors import InputError
 from dq_fast.files import atomic_write
 from dq_fast.store.arrays import npy_bytes
-from dq_fast.store.codecs import MAX_IMAGE_PIXELS, MAX_MOSAIC_SIDE, encode, make_codec
+from dq_fast.store.codecs import MAX_IMAGE_PIXELS, MAX_MOSAIC_SIDE, encode, make_codec, need_avif, smallest
 from dq_fast.store.journal import Journal, ShardNote, key_name, mosaic_name, record_file
 from dq_fast.store.keys import ENCRYPTION, KEYS, Cost, KeyCipher, Keys, header_cost, passphrase_bytes
 from dq_fast.store.layout import Pixels, cut_patches, grid_of
@@ -24,12 +24,19 @@ from dq_fast.store.manifest import INDEX, Manifest, describe, package_versions, 
 from dq_fast.store.shuffle import permutation, recorded_seed, secret_seed
 
 MOSAIC_SIDE = 1024  # px: what a mosaic is aimed at; docs/STORE.md has the measurement
+WEBP_SIDE = 800  # px: of lossless WebP ...
+WEBP_LEAST_PATCH = 8  # ... from this patch up; smaller ones share sets of codes at any size
 MAX_ID_BYTES = 4096  # longest path a file system takes
 
 
-def patches_per_mosaic(patch: int) -> int:
-    """The default size of a shard: a mosaic of about 1024 x 1024 px."""
-    return max(1, MOSAIC_SIDE // patch) ** 2
+def patches_per_mosaic(patch: int, codec: str = "jpeg") -> int:
+    """The default size of a shard: a mosaic of about 1,024 x 1,024 px, for lossless WebP of 800 x 800.
+
+    WebP's encoder has at most 2,600 sets of codes for a picture, so that above 816 px a side two patches of 16 px
+    share one: 1,024 px take 5 % more (docs/STORE.md).
+    """
+    side = WEBP_SIDE if codec == "webp-lossless" and patch >= WEBP_LEAST_PATCH else MOSAIC_SIDE
+    return max(1, side // patch) ** 2
 
 
 @dataclass
@@ -53,8 +60,8 @@ class StoreWriter:
     Args:
         folder: the store to be; must be empty or not exist, unless `resume`.
         patch: patch side in px.
-        codec: "png", "webp-lossless", "jpeg" or "webp".
-        quality: 1 to 100 for jpeg and webp (default 90), None for the lossless ones.
+        codec: one of `CODECS`.
+        quality: 1 to 100 for jpeg, webp and avif (default 90), None for the lossless ones.
         class_names: names of the labels 0, 1, ...
         seed: the order of patches in mosaics follows from it; recorded in the manifest.
         patches_per_mosaic: a shard is full before it would exceed this (an image of more patches is a shard alone).
@@ -95,11 +102,13 @@ class StoreWriter:
             raise InputError(f"patch must be a whole number from 1 to {MAX_MOSAIC_SIDE}, got {patch!r}")
         if not _whole(seed, 0, 2**63 - 1):
             raise InputError(f"seed must be a whole number from 0 to 2^63 - 1, got {seed!r}")
-        limit = max(1, MOSAIC_SIDE // patch) ** 2 if patches_per_mosaic is None else patches_per_mosaic
+        limit = _per_mosaic(patch, codec) if patches_per_mosaic is None else patches_per_mosaic
         if not _whole(limit, 1, most):
             raise InputError(f"patches_per_mosaic must be from 1 to {most} for {patch}-px patches, got {limit!r}")
         self.folder = Path(folder)
         self.codec = make_codec(codec, quality, patch)
+        if codec == "avif":
+            need_avif()
         self.patch = int(patch)
         self.class_names = _checked_names(class_names)
         self._seed = int(seed)
@@ -126,6 +135,7 @@ class StoreWriter:
         self._journal = Journal(self.folder, parameters, resume=resume, keys=self._keys.folder)
         self._notes: list[ShardNote] = [] if self._journal.finished else self._journal.load()
         self.done = self._finished_images() if self._journal.finished else sum(len(n.ids) for n in self._notes)
+        self._layout = self._notes[0].layout if self._notes else None  # the first shard decides it
         self._cipher = None if self._journal.finished else self._open_cipher()
         self._ids = {id for note in self._notes for id in note.ids}
         self._begun = len(self._notes)
@@ -243,7 +253,11 @@ class StoreWriter:
         if (patches[..., 0] == patches[..., 1]).all() and (patches[..., 0] == patches[..., 2]).all():
             patches = patches[..., :1]
         mosaic, key = mosaic_name(shard, self.codec.extension), key_name(shard, self._cipher is not None)
-        content = encode(patches[permutation(seed, shard, len(patches))], self.codec)
+        shuffled = patches[permutation(seed, shard, len(patches))]
+        if self._layout is None:
+            self._layout, content = smallest(shuffled, self.codec)
+        else:
+            content = encode(shuffled, self.codec, self._layout)
         with atomic_write(self._journal.place(mosaic)) as file:
             file.write(content)
         record = record_file(self._journal.place(mosaic), mosaic)
@@ -255,6 +269,7 @@ class StoreWriter:
             record_file(self._journal.place(key), key),
             len(patches),
             patches.shape[3],
+            self._layout,
             pending.ids,
             pending.labels,
             [height for height, _ in pending.sizes],
@@ -323,6 +338,9 @@ def _checked_names(names: Sequence[str]) -> list[str]:
         if not isinstance(name, str) or name != name.encode(errors="replace").decode():
             raise InputError(f"class_names must be strings that UTF-8 can hold, got {name!r}")
     return names
+
+
+_per_mosaic = patches_per_mosaic  # the writer has a parameter of that name
 
 
 def _whole(value: object, least: int, most: int) -> bool:

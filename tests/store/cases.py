@@ -91,7 +91,9 @@ def mini_reader(folder: Path) -> list[tuple[str, int, np.ndarray, np.ndarray]]:
     p = manifest["patch"]
     index = np.load(folder / "index.npz", allow_pickle=False)
     ids = index["id_bytes"].tobytes()
-    extension = {"png": "png", "webp-lossless": "webp", "jpeg": "jpg", "webp": "webp"}[manifest["codec"]["name"]]
+    extension = {"png": "png", "webp-lossless": "webp", "jpeg": "jpg", "webp": "webp", "avif": "avif"}[
+        manifest["codec"]["name"]
+    ]
     found, i = [], 0
     for s, shard in enumerate(manifest["shards"]):
         m = shard["patches"]
@@ -105,10 +107,16 @@ def mini_reader(folder: Path) -> list[tuple[str, int, np.ndarray, np.ndarray]]:
         while columns * columns < m:
             columns += 1
         mosaic = _pixels(folder / f"shards/{s:05d}.{extension}", manifest["codec"]["subsampling"], p)
-        patches = {}
+        patches, layout = {}, manifest["layout"]
+        below = mosaic[-(-m // columns) * p :].reshape(-1, 3)[:, 1]  # green, or grey three times
         for cell, j in enumerate(order):
-            y, x = cell // columns * p, cell % columns * p
-            patches[j] = mosaic[y : y + p, x : x + p]
+            y, x = cell // columns, cell % columns
+            if layout == "residual-bands":
+                patches[j] = mosaic[y : -(-m // columns) * p : -(-m // columns), x::columns]
+            else:
+                patches[j] = mosaic[y * p : y * p + p, x * p : x * p + p]
+            if layout != "tiles":
+                patches[j] = _predicted(patches[j], int(below[cell]) if p > 1 else 0, shard["channels"])
         at, j = 32, 0
         for _ in range(shard["images"]):
             h, w = int(index["heights"][i]), int(index["widths"][i])
@@ -125,6 +133,33 @@ def mini_reader(folder: Path) -> list[tuple[str, int, np.ndarray, np.ndarray]]:
             found.append((name, int(index["labels"][i]), image[:h, :w], known[:h, :w]))
             i += 1
     return found
+
+
+def _predicted(residual: np.ndarray, mode: int, channels: int) -> np.ndarray:
+    """A patch from its residual [p, p, 3], pixel by pixel in plain integers."""
+    p = len(residual)
+    out = np.zeros((p, p, 3), int)
+    for y in range(p):
+        for x in range(p):
+            r, g, b = (int(v) for v in residual[y, x])
+            left = (r + g, g, b + g) if channels == 3 else (r, g, b)
+            for c in range(3):
+                w, n = out[y, x - 1, c] if x else 0, out[y - 1, x, c] if y else 0
+                nw = out[y - 1, x - 1, c] if x and y else 0
+                ne = out[y - 1, min(x + 1, p - 1), c] if y else 0
+                guesses = [
+                    sorted((w, n, w + n - nw))[1],
+                    (3 * w + 3 * n - 2 * nw + 2) // 4,
+                    w,
+                    n,
+                    (w + n) // 2,
+                    w + (ne - nw) // 2,
+                    n + (w - nw) // 2,
+                    (5 * w + 5 * n - 4 * nw + 2 * ne + 4) // 8,
+                ]
+                guess = min(max(guesses[mode], 0), 255) if x and y else w + n
+                out[y, x, c] = (guess + left[c]) % 256
+    return out.astype(np.uint8)
 
 
 def _pixels(path: Path, subsampling: str | None, p: int) -> np.ndarray:

@@ -96,7 +96,8 @@ def set_path(content: dict[str, Any], path: str, value: Any) -> None:
         ("codec.name", "gif", "codec must be one of"),
         ("codec.name", [], "codec must be one of"),
         ("codec.quality", 50, "lossless"),
-        ("layout", "bands", "layout must be 'tiles'.*newer"),
+        ("layout", "bands", "layout must be one of tiles.*newer"),
+        ("layout", [], "layout must be one of tiles.*newer"),
         ("shuffle.algorithm", "xor", "newer"),
         ("shuffle", None, "shuffle must be"),
         ("keys.encryption", "scrypt", "keys must be in a way that is known"),
@@ -234,7 +235,7 @@ def test_missing_files(folder):
     ("data", "message"),
     [
         (image_bytes((4, 4), lossless=True), "must be a mosaic of"),
-        (image_bytes((9000, 10), lossless=True), "at most 8192 px"),
+        (image_bytes((11000, 10), lossless=True), "at most 10240 px"),
         (image_bytes((200, 200), "L", "PNG"), "must be a WEBP file"),
         (image_bytes((28, 24), "RGBA", lossless=True, exact=True), "mode RGBA"),
         (b"RIFF\xff\xff\xff\xffWEBPVP8L", "WEBP|whole image"),

@@ -104,7 +104,8 @@ def test_odd_ids_come_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("codec", "patch", "least"), [("jpeg", 8, 32), ("jpeg", 16, 32), ("jpeg", 24, 32), ("webp", 16, 24)]
+    ("codec", "patch", "least"),
+    [("jpeg", 8, 32), ("jpeg", 16, 32), ("jpeg", 24, 32), ("webp", 16, 24), ("avif", 16, 32)],
 )
 @pytest.mark.parametrize("grey", [False, True])
 def test_lossy_codecs_stay_close(tmp_path, codec, patch, least, grey):
@@ -130,6 +131,19 @@ def test_jpeg_neighbours_do_not_bleed(tmp_path, patch):
     assert np.abs(decoded[0].astype(int) - watched).mean() < 6
 
 
+def test_avif_neighbours_hardly_bleed(tmp_path):
+    """Without AV1's filters what lies around a patch changes how it is coded, and no more of what it shows."""
+    watched = texture(np.random.default_rng(3), 16, 16)
+    errors = []
+    for name, colour in {"black": (0, 0, 0), "white": (255, 255, 255), "red": (255, 0, 0)}.items():
+        items = [Sample(f"n{i}", 0, np.full((16, 16, 3), colour, np.uint8), np.array([0])) for i in range(8)]
+        items.insert(4, Sample("watched", 0, watched, np.array([0])))
+        store = PackedStore(write(tmp_path / name, items, 16, codec="avif"))
+        errors.append(np.mean((store.patches(4)[0][0].astype(float) - watched) ** 2))
+    assert max(errors) < 1.6 * min(errors)
+    assert 10 * np.log10(255**2 / max(errors)) > 35
+
+
 def test_webp_neighbours_bleed_little_inside_a_patch(tmp_path):
     """WebP's filter and colour sampling cross edges: documented, and bounded away from them."""
     patch, inner = 16, slice(4, 12)
@@ -143,7 +157,7 @@ def test_webp_neighbours_bleed_little_inside_a_patch(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("codec", "patch"), [("png", 4), ("webp-lossless", 5), ("jpeg", 8), ("jpeg", 16), ("webp", 16)]
+    ("codec", "patch"), [("png", 4), ("webp-lossless", 5), ("jpeg", 8), ("jpeg", 16), ("webp", 16), ("avif", 8)]
 )
 @pytest.mark.parametrize("grey", [False, True])
 def test_an_independent_reader_sees_the_same(tmp_path, codec, patch, grey):
@@ -229,7 +243,7 @@ def test_the_grid_is_that_of_the_pixel_quantizer():
 
 
 def test_every_codec_is_tested():
-    assert set(CODECS) == {"png", "webp-lossless", "jpeg", "webp"}
+    assert set(CODECS) == {"png", "webp-lossless", "jpeg", "webp", "avif"}
 
 
 @pytest.mark.parametrize(
