@@ -217,6 +217,14 @@ def class_weights(text: str) -> dict[str, float]:
     return found
 
 
+def class_fractions(text: str) -> dict[str, float]:
+    """An argparse type: CLASS=FRACTION pairs separated by commas."""
+    try:
+        return {name.strip(): fraction(str(ratio)) for name, ratio in class_weights(text).items()}
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"must be CLASS=FRACTION pairs separated by commas, got {text!r}") from None
+
+
 def real(text: str) -> float:
     """An argparse type: a finite number of at least 0."""
     try:
@@ -263,7 +271,23 @@ def add_pack(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--drop", type=fraction, default=0.2, metavar="F", help="θ, fraction of patches dropped per image"
     )
+    group.add_argument("--drop-classes", type=class_fractions, metavar="CLASS=F,...", help="θ of these classes instead")
     group.add_argument("--patch", type=positive, metavar="PX", help="side of a patch (default: 4 up to 64 px, else 16)")
+    group.add_argument(
+        "--score",
+        default="gradcam++",
+        choices=("gradcam++", "energy", "random"),
+        help="what ranks the patches: the paper's GradCAM++; energy, the map's mean square (no label); or chance",
+    )
+    group.add_argument(
+        "--target",
+        default="label",
+        choices=("label", "prediction"),
+        help="whose score GradCAM++ explains: the image's label, or what the model takes it for",
+    )
+    group.add_argument(
+        "--layer", metavar="NAME", help="module whose output is the map, e.g. layer3 (default: the last map there is)"
+    )
     group.add_argument(
         "--variant",
         default="paper",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,10 @@ def _flags(options: dict[str, Any]) -> str:
     text = ""
     for name, value in vars(PackOptions()).items():
         given = options.get(name, value)
-        if given != value:
+        if name == "drop_classes":
+            pairs = ",".join(f"{key}={ratio}" for key, ratio in (given or {}).items())
+            text += f" --drop-classes {shlex.quote(pairs)}" if pairs else ""
+        elif given != value:
             text += f" --{flags.get(name, name).replace('_', '-')}" + ("" if given is True else f" {given}")
     return text
 

@@ -17,7 +17,7 @@ from dq_fast.embed import Embedding
 from dq_fast.errors import InputError
 from dq_fast.files import atomic_write, read_json
 from dq_fast.pipeline.columns import read_column
-from dq_fast.pipeline.options import BinOptions, SampleOptions
+from dq_fast.pipeline.options import BinOptions, SampleOptions, numbered
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.progress import Progress, silent
 from dq_fast.select import METHODS, Groups, SampleQuantizer, kmeans_groups
@@ -220,7 +220,9 @@ def sample_stage(run: RunFolder, quantizer: SampleQuantizer, embedding: Embeddin
     if sampler == "difficulty":
         more["difficulty"] = class_difficulty(embedding.logits, embedding.labels)
     if "class_weights" in more:
-        more["class_weights"] = _by_class(more["class_weights"], run)
+        more["class_weights"] = numbered(
+            "class_weights", more["class_weights"], list(run.require("source", "")["results"]["class_names"])
+        )
     drawn = quantizer.sample(options.keep, seed=options.seed, **more)
     if not len(drawn):
         raise InputError(f"keep must be large enough to keep a sample of {len(embedding.ids)}, got {options.keep}")
@@ -235,17 +237,6 @@ def sample_stage(run: RunFolder, quantizer: SampleQuantizer, embedding: Embeddin
             file.write(json.dumps(content, ensure_ascii=False, indent=0).encode())
         results.update(kept=len(rows))
     return rows
-
-
-def _by_class(weights: dict[str, float], run: RunFolder) -> dict[int, float]:
-    """Weights by the classes' numbers, from weights by their names (or numbers as text)."""
-    names = list(run.require("source", "")["results"]["class_names"])
-    found = {}
-    for name, weight in weights.items():
-        if name not in names and not (name.isdigit() and int(name) < len(names)):
-            raise InputError(f"class_weights must name classes ({', '.join(names[:20])}), got {name!r}")
-        found[names.index(name) if name in names else int(name)] = weight
-    return found
 
 
 def load_sample(run: RunFolder) -> Ints:

@@ -15,7 +15,7 @@ from dq_fast.errors import InputError
 from dq_fast.pipeline import stages
 from dq_fast.pipeline.choose import OnPlan, at_depth, bins_stage, plan_bins_stage, plan_unread, sample_stage
 from dq_fast.pipeline.columns import read_column
-from dq_fast.pipeline.options import BinOptions, Options
+from dq_fast.pipeline.options import BinOptions, Options, numbered
 from dq_fast.pipeline.pack import pack_stage
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.pipeline.summary import store_summary
@@ -183,6 +183,11 @@ def compress_run(
         device = stages.pick_device(device)
         with timer.stage("source"):
             images = stages.source_stage(run, str(source), options.source)
+        for name, given in (
+            ("class_weights", options.sample.class_weights),
+            ("drop_classes", options.pack.drop_classes),
+        ):
+            numbered(name, given or {}, images.class_names)  # before hours of work, not after
         with timer.stage("model"):
             classifier = stages.model_stage(
                 run,

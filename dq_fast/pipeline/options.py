@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from dq_fast.errors import InputError
+from dq_fast.patches.quantizer import TARGETS
+from dq_fast.patches.scores import SCORES
 from dq_fast.select import SAMPLERS, SampleQuantizer
 from dq_fast.select.presets import preset as preset_named
 from dq_fast.select.quantizer import ALGORITHMS, check_parameters
@@ -157,17 +160,25 @@ class PackOptions:
 
     Attributes:
         drop: θ, the fraction of patches dropped from each image.
+        drop_classes: θ of the classes of these names, instead.
         patch: side of a patch in pixels; None is 4 for images up to 64 px and 16 for larger ones.
+        score: what ranks the patches, see `dq_fast.PixelQuantizer`: "gradcam++", "energy" or "random".
+        target: whose logit GradCAM++ explains: "label" or "prediction".
+        layer: dotted name of the module whose output is the map; None is found by itself.
         variant: of GradCAM++, see `dq_fast.ops.patch_scores`.
         codec: one of `dq_fast.store.CODECS`; None is lossless for images up to 64 px and JPEG for larger.
         quality: of the lossy codecs, 1 to 100; None is the codec's default here.
-        seed: of the shuffling.
+        seed: of the shuffling, and of random scores.
         secret: shuffle by random numbers that only the position keys hold, instead of by `seed`; bytes then differ
             from run to run.
     """
 
     drop: float = 0.2
+    drop_classes: dict[str, float] | None = None
     patch: int | None = None
+    score: str = "gradcam++"
+    target: str = "label"
+    layer: str | None = None
     variant: str = "paper"
     codec: str | None = None
     quality: int | None = None
@@ -220,6 +231,10 @@ class Options:
         _fraction("max_bad", self.source.max_bad)
         self.bins.check()
         _choice("sampler", self.sample.sampler, (None, *SAMPLERS))
+        for name, ratio in (self.pack.drop_classes or {}).items():
+            _fraction(f"drop_classes[{name!r}]", ratio, high_open=True)
+        _choice("score", self.pack.score, SCORES)
+        _choice("target", self.pack.target, TARGETS)
         _choice("variant", self.pack.variant, ("paper", "torchcam", "grad-cam"))
         _choice("codec", self.pack.codec, (None, "png", "webp-lossless", "jpeg", "webp", "avif"))
         if self.pack.patch is not None:
@@ -253,6 +268,16 @@ def _whole(name: str, value: Any, low: int, high: int | None = None) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
         bounds = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise InputError(f"{name} must be a whole number {bounds}, got {value!r}")
+
+
+def numbered(name: str, given: Mapping[str, float], class_names: Sequence[str]) -> dict[int, float]:
+    """By the classes' numbers what was given by their names (or numbers as text)."""
+    found = {}
+    for key, value in given.items():
+        if key not in class_names and not (key.isdigit() and int(key) < len(class_names)):
+            raise InputError(f"{name} must name classes ({', '.join(class_names[:20])}), got {key!r}")
+        found[list(class_names).index(key) if key in class_names else int(key)] = value
+    return found
 
 
 def option_names() -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from dq_fast.files import read_json, write_json
 from dq_fast.patches import PixelQuantizer, default_patch, patch_grid
 from dq_fast.pipeline.choose import bins_changes
 from dq_fast.pipeline.members import left_out
-from dq_fast.pipeline.options import PackOptions
+from dq_fast.pipeline.options import PackOptions, numbered
 from dq_fast.pipeline.run import RunFolder
 from dq_fast.pipeline.stages import Ints
 from dq_fast.pipeline.times import timed
@@ -162,7 +163,16 @@ def _write(
     workers: int | None,
     progress: Progress,
 ) -> None:
-    quantizer = PixelQuantizer(classifier.module, drop=options.drop, variant=options.variant)
+    drop = _ratios(options, source.class_names)
+    quantizer = PixelQuantizer(
+        classifier.module,
+        drop=drop,
+        score=options.score,
+        seed=options.seed,
+        variant=options.variant,
+        target=options.target,
+        layer=options.layer,
+    )
     classifier.module.to(device)
     batch_size = classifier.forward_size(batch_size)
     begin = (
@@ -186,9 +196,9 @@ def _write(
         batch = rows[done : done + len(positions)]
         labels = embedding.labels[batch]
         grids = [patch_grid(image.shape[0], image.shape[1], patch) for image, _ in images]
-        if options.drop:
+        if any(drop):
             x = classifier.normalize(torch.from_numpy(np.stack([resized for _, resized in images])))
-            kept = quantizer.keep(x, torch.from_numpy(labels), grids)
+            kept = quantizer.keep(x, torch.from_numpy(labels), grids, ids=[embedding.ids[row] for row in batch])
         else:
             kept = [np.arange(r * c) for r, c in grids]
         for place, row in enumerate(batch):
@@ -196,6 +206,12 @@ def _write(
                 writer.add(embedding.ids[row], int(labels[place]), images[place][0], kept[place])
         done += len(positions)
         progress("pack", done, len(rows))
+
+
+def _ratios(options: PackOptions, class_names: Sequence[str]) -> list[float]:
+    """θ of every class."""
+    own = numbered("drop_classes", options.drop_classes or {}, class_names)
+    return [own.get(label, options.drop) for label in range(len(class_names))]
 
 
 def _move(store: Path, out: Path) -> None:

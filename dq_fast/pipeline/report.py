@@ -278,13 +278,14 @@ def _originals(store: Store) -> Callable[[int], NDArray[np.uint8]] | None:
 def _scores(
     run: RunFolder, store: Store, device: str
 ) -> Callable[[NDArray[np.uint8], int, tuple[int, int]], NDArray[np.float32]] | None:
-    """GradCAM++ scores of an image's patches by the run's classifier, as they were when the store was packed."""
-    if run.record("model") is None:
+    """Scores of an image's patches by the run's classifier, as they were when the store was packed; None: by chance."""
+    parameters = store.manifest["parameters"]
+    if run.record("model") is None or parameters.get("score") == "random":
         return None
     classifier = load_model(run, device)
     classifier.module.to(device)
-    variant = store.manifest["parameters"].get("variant") or "paper"
-    quantizer = PixelQuantizer(classifier.module, variant=str(variant))
+    settings = {name: parameters[name] for name in ("variant", "score", "target", "layer") if name in parameters}
+    quantizer = PixelQuantizer(classifier.module, **settings)
 
     def score(image: NDArray[np.uint8], label: int, grid: tuple[int, int]) -> NDArray[np.float32]:
         x = classifier.normalize(torch.from_numpy(np.array(classifier.resize(image)))[None])

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import dq_fast as dq
+from dq_fast.cli import main
 from dq_fast.errors import InputError
 from dq_fast.patches import kept_count, patch_grid
 
@@ -83,6 +84,23 @@ def test_stages_one_by_one_give_the_same_store(tiny, store, tmp_path):
     assert len(dq.open(tmp_path / "smaller")) == 18
 
 
+def test_other_scores_and_ratios_of_classes(tiny, store, tmp_path):
+    def packed(name, *options):
+        run = store.path.with_name(store.path.name + ".work")
+        assert main(["pack", str(run), str(tmp_path / name), *options]) == 0
+        return dq.open(tmp_path / name)
+
+    random = packed("random", "--score", "random", "--drop-classes", "1=0.5, 2=0")
+    assert [len(random.patches(i)[1]) for i in range(45)] == [{0: 12, 1: 8, 2: 16}[int(k)] for k in random.labels]
+    assert random.manifest["parameters"]["drop_classes"] == {"1": 0.5, "2": 0.0}
+    again = packed("again", "--score", "random", "--drop-classes", "1=0.5, 2=0", "--batch-size", "7")
+    assert tree(again.path) == tree(random.path)  # chance hangs on ids, not on batches
+    energy = packed("energy", "--score", "energy")
+    kept = [[tuple(s.patches(i)[1]) for i in range(45)] for s in (store, energy)]
+    assert kept[0] != kept[1]
+    assert {len(places) for places in kept[1]} == {12}
+
+
 def test_drop_nothing_keeps_whole_images(tiny, tmp_path):
     store = dq.compress(tiny, tmp_path / "whole", **{**QUICK, "keep": 0.1}, drop=0.0)
     source = dq.open_source(tiny)
@@ -139,6 +157,10 @@ def test_a_changed_source_starts_over(tiny, tmp_path):
         ({"n_bins": 0}, "n_bins must be a whole number"),
         ({"colour": "red"}, "no parameter 'colour'"),
         ({"codec": "bmp"}, "codec must be one of"),
+        ({"score": "luck"}, "score must be one of"),
+        ({"drop_classes": {"0": 1.0}}, r"drop_classes\['0'\] must be a fraction in \[0, 1\)"),
+        ({"drop_classes": {"7": 0.1}}, r"drop_classes must name classes \(0, 1, 2\), got '7'"),
+        ({"class_weights": {"dog": 2.0}}, r"class_weights must name classes \(0, 1, 2\), got 'dog'"),
         ({"weights": "nowhere.pt"}, "nowhere.pt"),
         ({"device": "cuda:99"}, "device"),
         ({"model": "resnet999"}, "resnet999"),
