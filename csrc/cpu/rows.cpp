@@ -9,6 +9,7 @@ namespace {
 constexpr int64_t kChunks = 64;            // at most, of one group: enough for the threads of any machine to share
 constexpr int64_t kChunkRows = 256;        // at least: a chunk costs one matrix [d1, d2] to zero and add
 constexpr int64_t kParallel = 1 << 20;     // numbers: less is done sooner than another thread is awake
+constexpr int64_t kDeferred = 1 << 16;     // numbers of a sum that is worth another read of the rows not to form
 constexpr int64_t kPartNumbers = 1 << 23;  // numbers of all partial sums together: 64 MB
 
 const void* row_of(const Factor& f, int64_t i) {
@@ -74,7 +75,11 @@ Rows::Rows(const Embedding& x, int64_t begin, int64_t n, int threads)
       d1_(x.narrow.width),
       d2_(padded(x.wide.width)),
       threads_(threads) {
-  normalise_and_add();
+  const double sum = double(n_) * double(numbers()), similarities = double(n_) * double(n_) * double(d1_ + d2_);
+  if (!x.center && numbers() >= kDeferred && 4 * sum >= similarities)
+    normalise();
+  else
+    normalise_and_add();
   if (x.center && n_ > 0 && first_bad_ == kAllFinite) centre_and_add();
 }
 
@@ -86,7 +91,40 @@ void Rows::each_chunk(int64_t count, int64_t chunk, Body body) const {
   for (int64_t k = 0; k < chunks; ++k) body(k, k * chunk, std::min(count, (k + 1) * chunk));
 }
 
+const double* Rows::total() const {
+  if (!added_) add_all();
+  return total_.data();
+}
+
+void Rows::normalise() {
+  count(n_);
+  inv_wide_.resize(n_);
+  if (narrow_.rows) inv_narrow_.resize(n_);
+  each_chunk(n_, kChunkRows, [&](int64_t, int64_t i, int64_t end) {
+    for (; i < end; ++i) {
+      inv_wide_[i] = inverse_norm(wide_, i);
+      if (narrow_.rows) inv_narrow_[i] = inverse_norm(narrow_, i);
+    }
+  });
+  find_bad();
+}
+
+void Rows::add_all() const {
+  added_ = true;
+  total_.resize(numbers());
+  sum_chunks(total_.data(), [&](int64_t i, double* b, double* h) {
+    read(i, b, h);
+    return 1.0;
+  });
+}
+
+void Rows::find_bad() {
+  for (int64_t i = 0; i < n_ && first_bad_ == kAllFinite; ++i)
+    if (std::isnan(inv_wide_[i]) || std::isnan(inv_narrow(i))) first_bad_ = i;
+}
+
 void Rows::normalise_and_add() {
+  added_ = true;
   inv_wide_.resize(n_);
   if (narrow_.rows) inv_narrow_.resize(n_);
   total_.resize(numbers());
@@ -104,8 +142,7 @@ void Rows::normalise_and_add() {
     read_factor(narrow_, i, inv_narrow(i), b, d1_);
     return inv_wide_[i];
   });
-  for (int64_t i = 0; i < n_ && first_bad_ == kAllFinite; ++i)
-    if (std::isnan(inv_wide_[i]) || std::isnan(inv_narrow(i))) first_bad_ = i;
+  find_bad();
 }
 
 void Rows::centre_and_add() {

@@ -13,8 +13,9 @@ namespace dq_fast {
 constexpr double kCentreFloor = 1e-12;
 
 // Rows [0, n) of one group. Reads the caller's rows each time: holds 1 / norm of each factor's rows, their sum, and for
-// centred groups the mean and 1 / ||phi_i - mean||. Forming it reads the rows once, centred twice. Sums go by chunks of
-// rows fixed by n alone, added in order: the same bits for any number of threads.
+// centred groups the mean and 1 / ||phi_i - mean||. Forming it reads the rows once, centred twice; a sum that costs
+// more than all else and that not every method needs is formed when it is asked for. Sums go by chunks of rows fixed by
+// n alone, added in order: the same bits for any number of threads.
 class Rows {
  public:
   // The rows of x from `begin` on. `threads` work on them. first_bad() tells a row with a NaN or an infinity.
@@ -45,7 +46,7 @@ class Rows {
   // b [d1] and h [d2] of row i, normalised; h is padded with zeros.
   void read(int64_t i, double* b, double* h) const;
 
-  const double* total() const { return total_.data(); }  // sum [d1, d2] of all rows
+  const double* total() const;  // sum [d1, d2] of all rows; by one thread, as it may be formed here
   // out[k] = <row list[k], w>; list null: rows 0 to count - 1.
   void dots(const double* w, const int64_t* list, int64_t count, double* out) const;
   void dots(const double* w, double* out) const { dots(w, nullptr, n_, out); }
@@ -56,12 +57,15 @@ class Rows {
 
  private:
   static int64_t bytes(const Factor& f) { return f.width * (f.is_float64 ? 8 : 4); }
+  void normalise();
   void normalise_and_add();
+  void add_all() const;
   void centre_and_add();
   double cosine(int64_t i, const double* b, const double* h) const;  // not centred: with a row that was read
   template <class Body>
   void each_chunk(int64_t count, int64_t chunk, Body body) const;
   void dots_as_they_came(const double* w, const int64_t* list, int64_t count, double* out) const;
+  void find_bad();
   template <class Read>
   void sum_chunks(double* sum, Read read) const;
 
@@ -71,7 +75,9 @@ class Rows {
   bool centred_ = false;
   mutable int64_t rows_read_ = 0;
   int64_t first_bad_ = kAllFinite;  // set once, by the constructor
-  Array<double> inv_wide_, inv_narrow_, mean_, scale_, total_;
+  mutable bool added_ = false;      // is total_ formed
+  Array<double> inv_wide_, inv_narrow_, mean_, scale_;
+  mutable Array<double> total_;
 };
 
 }  // namespace dq_fast

@@ -45,8 +45,11 @@ struct Simd {
   // out[i * ld + j] = <xb_i, yb_j> <xh_i, yh_j>; d1 padded, 0: no narrow factor; d2 as above.
   void (*gram32)(const float* const* xh, const float* const* xb, int64_t nx, const float* const* yh,
                  const float* const* yb, int64_t ny, int64_t d1, int64_t d2, float* out, int64_t ld);
-  void (*gram64)(const double* const* xh, const double* const* xb, int64_t nx, const double* const* yh,
-                 const double* const* yb, int64_t ny, int64_t d1, int64_t d2, double* out, int64_t ld);
+  // out[i * ld + j] = <x_i, y_j> where j <= i + diagonal; elsewhere perhaps. Rows of x and y come in panels of lanes64
+  // rows, number by number: [d, lanes64]. x is read and out written up to multiples of 4 rows, y of 24 columns.
+  void (*gram_panels64)(const double* x, int64_t rows, const double* y, int64_t columns, int64_t d, int64_t diagonal,
+                        double* out, int64_t ld);
+  int64_t lanes64;
   int64_t lanes32;  // partial sums of a float32 product: the length of the chain of roundings is d / lanes32
 
   // Gains, float64 [n].
