@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dq_fast.errors import InputError
-from dq_fast.select.dots import rank, streamed
+from dq_fast.select.dots import outside, pool, rank, streamed
 from dq_fast.select.dots.products import Products
 from dq_fast.select.groups import Groups
 from dq_fast.select.plan import plan_bins
@@ -232,7 +232,7 @@ def test_mistakes(data):
     st.sampled_from([0.0, 0.5, 1.0, 3.0]), st.booleans(), st.sampled_from(["normal", "shifted", "whole", "twins"]),
     st.integers(0, 10**6), st.sampled_from([8, 64]), st.booleans(),
 )  # fmt: skip
-def test_dot_products(n, widths, n_bins, lam, center, kind, seed, pool, kept):
+def test_dot_products(n, widths, n_bins, lam, center, kind, seed, capacity, kept):
     rng = np.random.default_rng(seed)
     factors = [rng.normal(size=(n, d)) + (3 if kind == "shifted" else 0) for d in widths]
     if kind == "whole":
@@ -248,11 +248,78 @@ def test_dot_products(n, widths, n_bins, lam, center, kind, seed, pool, kept):
     check(rank_bins(rows, groups, asked, plan), truth)
     products = Products(rows, np.arange(n), center=center, room=1 << 30 if kept else 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streamed, "_POOL", pool)
+        patch.setattr(streamed, "_POOL", capacity)
         ranking, bin_of, gains = streamed.rank_streamed(products, n_bins, lam, 1 << 30, lambda done: None)
     assert np.array_equal(ranking, truth[0])
     assert np.array_equal(bin_of, truth[1])
     assert np.allclose(gains, truth[2], rtol=1e-9, atol=1e-9 * max(1, np.abs(truth[2]).max(initial=0)))
+
+
+def _greedy(s, n_bins, lam):
+    """As `exhaustive`, with gains kept up to date: for more rows."""
+    n = len(s)
+    tolerance = 1e-12 * n * (lam + 2) * np.abs(s).max()
+    left, ranking = np.ones(n, bool), []
+    for k in range(n_bins):
+        gain = np.where(left, lam * s[:, left].sum(1), -np.inf)
+        for _ in range(n // n_bins + (k < n % n_bins)):
+            row = int(np.flatnonzero(gain >= gain.max() - tolerance)[0])
+            ranking.append(row)
+            gain -= 2 * s[row]
+            gain[row], left[row] = -np.inf, False
+    return ranking
+
+
+@pytest.mark.parametrize("kind", ["clusters", "isotropic", "whole", "one row again and again"])
+@pytest.mark.parametrize(("kept", "center"), [(True, False), (False, True)])
+def test_blocks_of_streamed_dot_products(kind, kept, center, monkeypatch):
+    """Many blocks, moments and renewals, whether bounds leave few rows or nearly all."""
+    rng = np.random.default_rng(3)
+    n, d = 400, 24
+    x = {
+        "clusters": 3 * rng.normal(size=(9, d))[rng.integers(0, 9, n)] + rng.normal(size=(n, d)) + 1,
+        "isotropic": rng.normal(size=(n, d)),
+        "whole": rng.integers(-1, 2, size=(n, d)).astype(float),
+        "one row again and again": np.ones((n, d)),
+    }[kind]
+    for name, value in {"SEGMENTS": 3, "NUMBERS": 2000}.items():
+        monkeypatch.setattr(outside, name, value)
+    monkeypatch.setattr(streamed, "_POOL", 40)
+    products = Products(as_factors(x), np.arange(n), center=center, room=1 << 30 if kept else 0)
+    told = []
+    ranking, _, _ = streamed.rank_streamed(products, 3, 1.0, 1 << 30, told.append)
+    s = similarities([x], "dot", center=center)
+    if kind == "one row again and again" and center:  # all products are 0, but for rounding
+        assert ranking.tolist() == list(range(n))
+    else:
+        assert ranking.tolist() == _greedy(s, 3, 1.0)
+    assert sum(told) == n
+    assert max(told) > 1
+
+
+def test_bounds_of_dot_products_hold_at_every_pick():
+    rng = np.random.default_rng(5)
+    n = 160
+    x = rng.normal(size=(40, 80))[np.arange(n) % 40] + 0.1 * rng.normal(size=(n, 80))
+    s = x @ x.T
+    products = Products(as_factors(x), np.arange(n), center=False, room=1 << 30)
+    out, inside = outside.Outside(products, 1.0, 1e-9), pool.Pool(products, 80)
+    out.begin_bin()
+    inside.add(np.arange(80), out.gains[:80].numpy())
+    out.there[:80] = False
+    gone: list[int] = []
+    for _ in range(2):  # the second block begins when much has been picked that no gain knows of
+        picks = inside.draw(30, 1e-9)
+        rows = inside.rows.take(torch.from_numpy(picks.slots))
+        for places, against in out._by_segment((picks, rows)):
+            bounds = out.gains[places, None] - out.known[places] @ against + torch.from_numpy(picks.tops)
+            for t in range(len(picks)):
+                truth = s.sum(1) - 2 * s[:, gone + picks.places[:t].tolist()].sum(1)
+                assert (bounds[:, t].numpy() >= truth[places] - 1e-9).all()
+        inside.take(picks, len(picks))
+        gone += picks.places.tolist()
+        out.sum += rows.total()
+        out.along += out._along(picks).sum(0)
 
 
 def test_streamed_dot_products_by_class(data, monkeypatch):

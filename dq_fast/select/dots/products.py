@@ -98,12 +98,16 @@ class Products:
     def of_all_pairs(self) -> Tensor:
         """Dot products of all pairs of rows [n, n]."""
         rows = self.take(np.arange(len(self.rows)))
+        return self.pairs(rows, rows)
+
+    def pairs(self, one: Group, other: Group) -> Tensor:
+        """Dot products of some rows of the group with others [m, k]."""
+        centre = one.centre
         if len(self.factors.tensors) == 1:
-            h = rows.h if rows.centre is None else rows.h - rows.centre.h0
-            return h @ h.T
-        if rows.centre is not None:
-            return rows.cosines(rows)  # of rows that are not normalised: dot products
-        return (rows.h @ rows.h.T).mul_(rows.b @ rows.b.T)
+            return one.h @ other.h.T if centre is None else (one.h - centre.h0) @ (other.h - centre.h0).T
+        if centre is not None:
+            return one.cosines(other)  # of rows that are not normalised: dot products
+        return (one.h @ other.h.T).mul_(one.b @ other.b.T)
 
     def blocks(self, places: Ints | None = None) -> Iterator[tuple[slice, Group]]:
         """All rows, or those at some places, a block at a time, with the block's place among them."""
