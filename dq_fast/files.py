@@ -13,6 +13,11 @@ from typing import IO, Any
 
 from dq_fast.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # no locks of this kind here: leftovers stay
+    fcntl = None  # type: ignore[assignment]
+
 _CHUNK_BYTES = 1 << 20  # large enough that the hash, not the call, is what takes the time
 
 
@@ -21,13 +26,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """Open a binary file that appears under `path` only when the block ends without an error.
 
     The bytes go to a temporary file in the same folder, are flushed to the disk, and are renamed over `path`;
-    a killed process leaves the old file, or none.
+    a killed process leaves the old file, or none (and the temporary one, see `remove_leftovers`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            _lock(descriptor)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -37,6 +43,30 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Delete temporary files that killed processes left when they wrote `path`; not those being written now."""
+    path = Path(path)
+    if fcntl is None or not path.parent.is_dir():
+        return
+    with os.scandir(path.parent) as entries:
+        names = [e.name for e in entries if e.name.startswith(f".{path.name}.") and e.name.endswith(".part")]
+    for name in names:
+        with contextlib.suppress(OSError), open(path.with_name(name), "rb") as file:
+            if _lock(file.fileno()):  # whoever writes it holds its lock, and a dead process holds none
+                os.unlink(path.with_name(name))
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock of an open file, if it is free and there are locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _umask() -> int:

@@ -57,3 +57,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (x, y), (x_test, y_test) = pictures(90, 0), pictures(30, 1)
     np.savez(path, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A store of `tiny` and its run folder: one epoch, three bins, half of the images. To be read; copy to change."""
+    out = tmp_path_factory.mktemp("tiny_store") / "store"
+    dq_fast.compress(tiny, out, train_epochs=1, model="resnet20_cifar", n_bins=3, keep=0.5)
+    return out, out.with_name("store.work")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dq_fast.errors import InputError
-from dq_fast.files import atomic_write
+from dq_fast.files import atomic_write, remove_leftovers
 from dq_fast.pipeline.columns import split_spec
 from dq_fast.select import SampleQuantizer
 from dq_fast.select.partition import Partition, Settings
@@ -68,6 +68,7 @@ class BinsFile:
             arrays["changed"] = kept.changed
             if kept.sums is not None:
                 arrays |= {f"sums_{f.name}": getattr(kept.sums, f.name) for f in dataclasses.fields(kept.sums)}
+        remove_leftovers(path)
         with atomic_write(path) as file:
             np.savez(file, about=np.array(json.dumps(about, ensure_ascii=False)), **arrays)  # type: ignore[arg-type]
 

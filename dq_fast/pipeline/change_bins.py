@@ -103,13 +103,15 @@ def change_bins(
     coming = len(rows.after) > rows.stayed
     _give_state(run, quantizer, rows.before, options, sums=not refit and (coming or options.center))
     steps = _steps(quantizer, rows, options, refit, progress)
+    report = steps[-1].as_dict() if steps else dict(quantizer.report_)
+    report.pop("seconds", None)  # the same bytes when it is done again
     done: dict[str, Any] = {"added": len(rows.after) - rows.stayed, "removed": len(rows.gone)}
     with draft.writing("bins", bins_parameters(options, {})) as (folder, results):
         save_bins(folder, quantizer, rows.after)
         _save_state(folder, quantizer)
         results.update(
             bins=[len(b) for b in quantizer.bins_],
-            report=steps[-1].as_dict() if steps else quantizer.report_,
+            report=report,
             changes=[] if refit else [*bins_changes(run), done],
         )
     return steps

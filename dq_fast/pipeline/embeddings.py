@@ -241,8 +241,9 @@ def change_bins_file(
         ids = _ids_like(read_column(remove, "remove"), q.ids_)
         change = q.remove(ids, mode="refit" if refit else "keep", old=before, progress=progress)
         what = {"remove": remove}
-    changes = [*there.about.get("changes", []), {**what, **change.as_dict()}]
-    changed = BinsFile(q, {**there.about, "changes": changes, "report": q.report_})
+    did = {name: value for name, value in change.as_dict().items() if name != "seconds"}  # the same bytes when redone
+    changes = [*there.about.get("changes", []), {**what, **did}]
+    changed = BinsFile(q, {**there.about, "changes": changes, "report": did})
     if not dry_run:
         changed.save(out if out is not None else path)
     return changed, change
