@@ -31,6 +31,7 @@ def train_mae_on(
     shape: dict[str, Any] | None = None,
     recipe: dict[str, Any] | None = None,
     variant: str = "paper",
+    stop_after: int | None = None,
     half: bool = False,
     device: str = "cpu",
     workers: int | None = None,
@@ -48,6 +49,7 @@ def train_mae_on(
         shape: other fields of `MAEConfig`.
         recipe: fields of `MAERecipe`.
         variant: of GradCAM++.
+        stop_after: write the checkpoint after so many of the recipe's updates; a later call goes on.
         half: write float16.
         device: to score and train on.
         workers: reading threads.
@@ -61,10 +63,11 @@ def train_mae_on(
     """
     from dq_fast.restore.mae import MAEConfig, MAERecipe, train_mae
     from dq_fast.restore.mae.checkpoints import MODEL_FILE
+    from dq_fast.restore.mae.state import STATE_FILE
 
     out, how = Path(out), MAERecipe(**(recipe or {}))
     checkpoint = out / MODEL_FILE
-    if checkpoint.exists():
+    if checkpoint.exists() and not (out / STATE_FILE).exists():
         raise InputError(f"{checkpoint} exists already: choose another OUT or delete it")
     source_options, model_options = source_options or SourceOptions(), model_options or ModelOptions()
     run = RunFolder(out / "classifier")
@@ -86,21 +89,24 @@ def train_mae_on(
         how,
         classifier=classifier,
         variant=variant,
+        stop_after=stop_after,
         half=half,
         device=device,
         max_bad=max_bad,
         workers=workers,
         progress=progress,
     )
-    run.remove()
+    if not (out / STATE_FILE).exists():
+        run.remove()
     return {
         "checkpoint": str(checkpoint),
+        "steps_done": done.steps,
         "bytes": checkpoint.stat().st_size,
         "images": done.images,
         "left_out": done.left_out,
         "bad": done.bad,
         "parameters": sum(p.numel() for p in done.model.parameters()),
-        **done.history[-1],
+        **(done.history[-1] if done.history else {}),
         "config": config.to_dict(),
     }
 

@@ -28,9 +28,9 @@ class MAERecipe:
         seed: of weights, order, patterns and mirroring.
     """
 
-    steps: int = 3000
+    steps: int = 2500
     batch_size: int = 32
-    lr: float = 1e-3
+    lr: float = 2e-3
     warmup: float = 0.03
     weight_decay: float = 0.01
     clip: float = 1.0

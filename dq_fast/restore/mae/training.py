@@ -22,7 +22,7 @@ from dq_fast.embed.fit import schedule
 from dq_fast.errors import InputError
 from dq_fast.files import atomic_write
 from dq_fast.progress import Progress, silent
-from dq_fast.restore.mae.checkpoints import save_mae
+from dq_fast.restore.mae.checkpoints import MODEL_FILE, save_mae
 from dq_fast.restore.mae.model import MAE, MAEConfig, dropped_places
 from dq_fast.restore.mae.patchify import gather_patches, smooth_fill, to_images, to_patches
 from dq_fast.restore.mae.patterns import (
@@ -52,6 +52,7 @@ class MAETraining:
         model: the trained MAE, in eval mode.
         history: rows of the log: step, images, loss, psnr (dB, of dropped pixels while training), lr, seconds, and
             every `VALIDATE_STEPS` also validation_psnr and base_psnr (of the smooth fill) on images left out.
+        steps: updates made.
         images: images trained on.
         left_out: images smaller than the model's grid.
         bad: {"id", "reason"} of the unreadable ones.
@@ -59,6 +60,7 @@ class MAETraining:
 
     model: MAE
     history: list[dict[str, Any]] = field(default_factory=list)
+    steps: int = 0
     images: int = 0
     left_out: int = 0
     bad: list[dict[str, str]] = field(default_factory=list)
@@ -72,6 +74,7 @@ def train_mae(
     *,
     classifier: Classifier | None = None,
     variant: str = "paper",
+    stop_after: int | None = None,
     validation: int = VALIDATION_IMAGES,
     half: bool = False,
     device: str = "cpu",
@@ -92,6 +95,7 @@ def train_mae(
         recipe: of the training.
         classifier: scores the patches; None: all kept patterns are random.
         variant: of GradCAM++, see `PixelQuantizer`.
+        stop_after: write the checkpoint after so many of the recipe's updates and keep the state; a later call goes on.
         validation: images left out of training and looked at now and then.
         half: write the weights as float16, half as large.
         device: to train on.
@@ -136,12 +140,16 @@ def train_mae(
     state.resume(out, parameters)
     windows = Windows(source, scored, rows, config, recipe)
     checks = [Windows(source, scored, held_rows, config, recipe).validation(sum(recipe.drops) / 2)] if held else []
-    _run(state, windows, checks, out, parameters, workers, progress)
+    _run(state, windows, checks, out, parameters, stop_after, workers, progress)
+    if state.step < recipe.steps:
+        state.save(out, parameters)
     state.use_mean()
-    save_mae(out / "mae.safetensors", model.eval(), {**parameters, "history": state.history}, half=half)
-    state.forget(out)
-    (out / SCORES_FILE).unlink(missing_ok=True)
-    return MAETraining(model, state.history, len(rows), len(scored) - len(fits), scored.bad)
+    notes = {**parameters, "steps_done": state.step, "history": state.history}
+    save_mae(out / MODEL_FILE, model.eval(), notes, half=half)
+    if state.step >= recipe.steps:
+        state.forget(out)
+        (out / SCORES_FILE).unlink(missing_ok=True)
+    return MAETraining(model, state.history, state.step, len(rows), len(scored) - len(fits), scored.bad)
 
 
 def _run(
@@ -150,15 +158,17 @@ def _run(
     checks: list[tuple[Tensor, Tensor]],
     out: Path,
     parameters: dict[str, Any],
+    stop_after: int | None,
     workers: int | None,
     progress: Progress,
 ) -> None:
     recipe, model = windows.recipe, state.model
+    last = recipe.steps if stop_after is None else min(stop_after, recipe.steps)
     warmup = max(1, round(recipe.warmup * recipe.steps))
     started, before, saved = time.perf_counter(), state.seconds, time.perf_counter()
     model.train()
     progress("mae-train", state.step, recipe.steps)
-    for images, kept in windows.batches(state.step, recipe.steps, workers):
+    for images, kept in windows.batches(state.step, last, workers):
         lr = recipe.lr * schedule(state.step, recipe.steps, warmup)
         predicted, target = predict(model, images, kept)
         loss = model.loss(predicted, target)

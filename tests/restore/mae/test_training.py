@@ -175,6 +175,13 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(half, classifier, 
         assert torch.equal(value, parts.model.state_dict()[name]), name
     without_time = [[{k: v for k, v in row.items() if k != "seconds"} for row in run.history] for run in (whole, parts)]
     assert without_time[0] == without_time[1]
+    early = train_mae(source, tmp_path / "early", CONFIG, recipe, stop_after=7, **options)
+    assert (early.steps, read_notes(tmp_path / "early")["steps_done"]) == (7, 7)
+    assert not torch.equal(early.model.mask_token, whole.model.mask_token)
+    finished = train_mae(source, tmp_path / "early", CONFIG, recipe, **options)
+    assert (finished.steps, finished.history[-1]["step"]) == (12, 12)
+    for name, value in load_mae(tmp_path / "whole").state_dict().items():
+        assert torch.equal(value, load_mae(tmp_path / "early").state_dict()[name]), name
     other = train_mae(source, tmp_path / "other", CONFIG, MAERecipe(steps=12, batch_size=8, seed=5), **options)
     assert not torch.equal(other.model.mask_token, whole.model.mask_token)
 
