@@ -82,6 +82,14 @@ def rows(
     return out
 
 
+def features(mixture: Mixture, offsets: Sequence[int], d: int, *, seed: int = 0, out: Floats | None = None) -> Floats:
+    """The wide factor of gradient embeddings [n, d]: rows of d - 1 features, and a one for the bias."""
+    out = np.empty((offsets[-1], d), np.float32) if out is None else out
+    out[:, -1] = 1
+    rows(mixture, offsets, d - 1, seed=seed, out=out[:, :-1])
+    return out
+
+
 def chunks(
     mixture: Mixture, offsets: Sequence[int], d: int, *, seed: int = 0, source: str = "photos"
 ) -> Iterator[tuple[int, Floats]]:
