@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,20 @@ _AVIF: dict[str, Any] = {
     "autotiling": False,
 }
 CODECS = tuple(_FORMATS)
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+_PILLOW_ERRORS = (  # what its plugins raise on broken files; AVIF's RuntimeError
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
 
 
 def make_codec(name: str, quality: int | None, patch: int, subsampling: str | None = None) -> Codec:

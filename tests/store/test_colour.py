@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dq_fast.ops.native import find
 from dq_fast.store import colour
 
 
@@ -33,6 +34,7 @@ def test_planes_are_doubled_within_patches(side, rows, columns):
 
 def test_colour_is_that_of_jfif_whatever_the_bands(monkeypatch):
     rng = np.random.default_rng(3)
+    monkeypatch.setattr(colour, "find", lambda device: (None, ""))
     luma = rng.integers(0, 256, (96, 48), dtype=np.uint8)
     half = rng.integers(0, 256, (48, 24, 3), dtype=np.uint8)
     half[:16, :8, 1:] = [0, 255]  # the corners of the cube, where 16 bits are short
@@ -47,3 +49,18 @@ def test_colour_is_that_of_jfif_whatever_the_bands(monkeypatch):
     for band in (1, 96 * 48 // 2):
         monkeypatch.setattr(colour, "_BAND", band)
         assert (colour.rgb(luma, half, 16) == found).all()
+
+
+@pytest.mark.parametrize(("patch", "rows", "columns"), [(16, 1, 1), (16, 3, 5), (32, 2, 3), (48, 1, 2), (2, 4, 3)])
+def test_native_code_gives_the_same(patch, rows, columns, monkeypatch):
+    if not hasattr(find("cpu")[0], "mosaic_rgb"):
+        pytest.skip(f"no native mosaic_rgb here: {find('cpu')[1]}")
+    rng = np.random.default_rng(patch)
+    luma = rng.integers(0, 256, (rows * patch, columns * patch), dtype=np.uint8)
+    half = rng.choice([0, 1, 127, 128, 254, 255], (rows * patch // 2, columns * patch // 2, 3)).astype(np.uint8)
+    found = colour.rgb(luma, half, patch)
+    assert (colour.rgb(np.asfortranarray(luma), half, patch) == found).all()
+    monkeypatch.setattr(colour, "find", lambda device: (None, ""))
+    assert (found == colour.rgb(luma, half, patch)).all()
+    with pytest.raises(ValueError, match="are none of patches"):
+        colour.rgb(luma, half[1:], patch)

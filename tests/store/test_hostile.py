@@ -196,7 +196,7 @@ def test_flipped_bits_that_the_manifest_agrees_with_do_not_crash(folder):
     rng = np.random.default_rng(1)
     noticed = 0
     for name, data in tree(folder).items():
-        for _ in range(0 if name in ("manifest.json", "keys/seal.json") else 25):
+        for _ in range(0 if name in ("manifest.json", "keys/seal.json") else 8):
             broken = bytearray(data)
             for place in rng.integers(0, len(data), rng.integers(1, 4)):
                 broken[place] = rng.integers(0, 256)
@@ -208,7 +208,7 @@ def test_flipped_bits_that_the_manifest_agrees_with_do_not_crash(folder):
             else:
                 assert len(arrays) == 12
             replace(folder, name, data)
-    assert noticed > 10
+    assert noticed > 5
 
 
 def test_swapped_shards_and_keys(folder):
