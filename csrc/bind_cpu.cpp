@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/mosaic/mosaic.h"
 #include "cpu/simd/simd.h"
 #include "kernels.h"
 
@@ -144,6 +145,12 @@ int64_t graph_cut_given(uintptr_t s, bool is_float64, int64_t n, uintptr_t offse
                    });
 }
 
+void mosaic_rgb(uintptr_t luma, uintptr_t half, int64_t height, int64_t width, int64_t patch, uintptr_t out) {
+  const Released released(double(height) * double(width));
+  dq_fast::mosaic_rgb(reinterpret_cast<const uint8_t*>(luma), reinterpret_cast<const uint8_t*>(half), height, width,
+                      patch, reinterpret_cast<uint8_t*>(out));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m, py::mod_gil_not_used()) {
@@ -156,5 +163,6 @@ PYBIND11_MODULE(_cpu, m, py::mod_gil_not_used()) {
   m.def("cosine_row_sums", &cosine_row_sums);
   m.def("graph_cut", &graph_cut);
   m.def("graph_cut_given", &graph_cut_given);
+  m.def("mosaic_rgb", &mosaic_rgb);
   m.def("patch_scores", &patch_scores);
 }
