@@ -1,6 +1,6 @@
 """Colour of 4:2:0 JPEG mosaics: planes doubled within each patch, then RGB; in 16-bit integers.
 
-Native (csrc/cpu/mosaic) where that was built: 1.0 ms of processor time for 1,024 x 1,024 px; else numpy, to the same bit:
+Native (csrc/cpu/mosaic) where that was built: 1.0 ms of processor time for 1,024 x 1,024 px; else numpy, the same bits:
 7 ms, in bands of some rows of patches, since whole mosaics would wait for memory and single rows for Python.
 """
 
