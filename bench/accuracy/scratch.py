@@ -14,7 +14,7 @@ from torch import Tensor, nn
 Bytes = NDArray[np.uint8]
 Ints = NDArray[np.int64]
 
-STEPS, BATCH = 1_000, 128
+STEPS, BATCH = 1_000, 64
 RATE, WARM = 0.1, 0.15  # peak learning rate; the part of all steps in which it rises
 SHIFT = 4  # pixels, of the random shifts
 
