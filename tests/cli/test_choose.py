@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,10 @@ def rows(tmp_path) -> tuple[Path, np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def run(tiny, tmp_path_factory) -> Path:
+def run(tiny_store, tmp_path_factory) -> Path:
+    """A run folder as `dq-fast embed` leaves it."""
     folder = tmp_path_factory.mktemp("cli") / "run"
-    assert main(["embed", str(tiny), str(folder), "--model", "resnet20_cifar", "--train-epochs", "1", "-q"]) == 0
+    shutil.copytree(tiny_store[1], folder, ignore=shutil.ignore_patterns("bins", "sample", "packed.json"))
     return folder
 
 
@@ -257,7 +259,7 @@ def test_official_files_of_a_run(run, capsys, tmp_path):
 
 
 def test_compress_takes_the_same_options(tiny, tmp_path, capsys):
-    quick = ("--model", "resnet20_cifar", "--train-epochs", "1", "--keep", "0.3")
+    quick = ("--model", "resnet20_cifar", "--train-epochs", "0", "--keep", "0.3")
     facts = result(capsys, "compress", tiny, tmp_path / "out", *quick, "--dry-run", "--max-memory", "1GiB")
     assert facts["images"] == 90
     assert facts["kept"] == 27

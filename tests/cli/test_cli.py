@@ -14,15 +14,13 @@ from dq_fast.cli import main
 from dq_fast.cli.console import human_bytes, human_seconds
 from dq_fast.cli.main import parser
 
-QUICK = ("--model", "resnet20_cifar", "--train-epochs", "1", "--bins", "3", "--keep", "0.5", "-q")
+QUICK = ("--model", "resnet20_cifar", "--train-epochs", "0", "--bins", "3", "--keep", "0.5", "-q")
 VERBS = sorted(parser()._subparsers._group_actions[0].choices)  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="module")
-def store(tiny, tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("cli") / "store"
-    assert main(["compress", str(tiny), str(out), *QUICK]) == 0
-    return out
+def store(tiny_store) -> Path:
+    return tiny_store[0]
 
 
 def result(capsys, *arguments: str | Path) -> dict:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import subprocess
+import importlib
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 import torch
 
+import dq_fast
 from dq_fast.cli import cuda
 from dq_fast.ops import native
 
@@ -53,27 +54,31 @@ def test_no_driver_is_no_crash(monkeypatch):
     assert any("no NVIDIA driver" in text for text in found.missing)
 
 
-def found_with(body: str, tmp_path, torch_cuda: str | None = TORCH_CUDA) -> str:
-    """What `native.find` says of a module dq_fast._cuda with this body, in a process where torch has that CUDA."""
-    (tmp_path / "_cuda.py").write_text(body + "\n")
-    program = (
-        "import importlib.util, sys, types, torch\n"
-        f"torch.version.cuda = {torch_cuda!r}\n"
-        "package = types.ModuleType('dq_fast')\n"
-        f"package.__path__ = [{str(tmp_path)!r}, *importlib.util.find_spec('dq_fast').submodule_search_locations]\n"
-        "sys.modules['dq_fast'] = package\n"
-        "from dq_fast.ops import native\n"
-        "module, reason = native.find('cuda')\n"
-        "print(module is not None, reason)\n"
-    )
-    environment = {**os.environ, native.DISABLE: "0"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.strip().splitlines()[-1]
+@pytest.fixture
+def found_with(tmp_path, monkeypatch) -> Iterator[Callable[[str], str]]:
+    """What `native.find` says of a module dq_fast._cuda with a body, where torch has CUDA 13.0."""
+    name = "dq_fast._cuda"
+    monkeypatch.setattr(torch.version, "cuda", TORCH_CUDA)
+    monkeypatch.setattr(dq_fast, "__path__", [str(tmp_path), *dq_fast.__path__])
+    monkeypatch.setattr(dq_fast, "_cuda", None, raising=False)
+    monkeypatch.delenv(native.DISABLE, raising=False)
+    before = sys.modules.pop(name, None)
+
+    def find(body: str) -> str:
+        (tmp_path / "_cuda.py").write_text(body + "\n")
+        importlib.invalidate_caches()
+        module, reason = native.find.__wrapped__("cuda")  # not what it found earlier
+        return f"{module is not None} {reason}"
+
+    yield find
+    sys.modules.pop(name, None)
+    if before is not None:
+        sys.modules[name] = before
 
 
-def test_a_module_of_the_same_major_release_serves(tmp_path):
+def test_a_module_of_the_same_major_release_serves(found_with):
     body = f"interface = {native.INTERFACE['cuda']}\nbuilt_with = 'CUDA 13.1'"
-    assert found_with(body, tmp_path) == "True CUDA 13.1"
+    assert found_with(body) == "True CUDA 13.1"
 
 
 @pytest.mark.parametrize(
@@ -86,15 +91,15 @@ def test_a_module_of_the_same_major_release_serves(tmp_path):
         ),
     ],
 )
-def test_a_wrong_major_release_is_an_explained_fallback(tmp_path, body, words):
-    said = found_with(f"interface = {native.INTERFACE['cuda']}\n{body}", tmp_path)
+def test_a_wrong_major_release_is_an_explained_fallback(found_with, body, words):
+    said = found_with(f"interface = {native.INTERFACE['cuda']}\n{body}")
     assert said.startswith("False ")
     for word in words:
         assert word in said
 
 
-def test_the_right_runtime_that_is_missing_is_not_called_wrong(tmp_path):
-    said = found_with("raise ImportError('libcudart.so.13: cannot open shared object file')", tmp_path)
+def test_the_right_runtime_that_is_missing_is_not_called_wrong(found_with):
+    said = found_with("raise ImportError('libcudart.so.13: cannot open shared object file')")
     assert "could not be loaded" in said
     assert "this torch runs" not in said
 

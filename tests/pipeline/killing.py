@@ -1,31 +1,56 @@
-"""Runs dq-fast commands in copies of a folder, killed at random changes of the file system, and then once more.
+"""Runs dq-fast commands in copies of a folder, killed at random, and then once more.
 
-    python killing.py [[FOLDER, OUT, SEED, KILLS, [COMMAND, ...]], ...]
+    python killing.py [[FOLDER, OUT, SEED, KILLS, HOW, [COMMAND, ...]], ...]
 
 FOLDER is copied for every trial, and the command runs in the copy. OUT/whole: after an undisturbed run; OUT/K/killed:
-as SIGKILL left it at the K-th change; OUT/K/again: after the command was run once more. Prints exit statuses as JSON.
-Processes are forked from this one, which has no threads, so that importing is paid for once.
+as SIGKILL left it, for HOW "changes" at the K-th change of the file system, for "moments" after K thousandths of the
+time that the undisturbed run took; OUT/K/again: after the command was run once more (with --resume, for compress).
+Prints exit statuses as JSON. Processes are forked from this one, which has no threads, so that importing is paid for
+once.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "shutil.rmtree"}
 
 
-def fork(work: Path, command: list[str], kill_at: int | None) -> tuple[int, int]:
-    """Run a command in a folder; its exit status (negative: the signal), and the changes that it made."""
+def run_killing(*jobs: list[Any]) -> list[dict[str, Any]]:
+    """What this file prints when it is run: for every job the whole run's status, changes, and statuses by trial."""
+    done = subprocess.run(
+        [sys.executable, __file__, json.dumps(jobs, default=str)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def fork(work: Path, command: list[str], kill_at: int | None = None, after: float | None = None) -> tuple[int, int]:
+    """Run a command in a folder; its exit status (negative: the signal), and the changes that it made.
+
+    It is killed before change number `kill_at`, or `after` seconds.
+    """
     reading, writing = os.pipe()
     pid = os.fork()
     if pid:
         os.close(writing)
+        if after is not None:
+            time.sleep(after)
+            os.kill(pid, signal.SIGKILL)  # not waited for yet: at worst it is done
         with os.fdopen(reading) as pipe:
             changes = pipe.read()
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), len(changes)
@@ -43,6 +68,7 @@ def fork(work: Path, command: list[str], kill_at: int | None) -> tuple[int, int]
 
     from dq_fast.cli import main
 
+    os.fsync = lambda _descriptor: None  # slow, and a kill is no power cut
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     sys.addaudithook(hook)
@@ -51,19 +77,22 @@ def fork(work: Path, command: list[str], kill_at: int | None) -> tuple[int, int]
     os._exit(status)
 
 
-def trial(folder: Path, work: Path, command: list[str], kill_at: int | None) -> tuple[int, int]:
-    """A run in a fresh copy."""
-    shutil.copytree(folder, work)
-    return fork(work, command, kill_at)
-
-
-def trials(folder: Path, out: Path, seed: int, kills: int, command: list[str]) -> dict[str, object]:
+def trials(folder: Path, out: Path, seed: int, kills: int, how: str, command: list[str]) -> dict[str, Any]:
     """All trials of one command."""
-    status, changes = trial(folder, out / "whole", command, None)
+    once_more = [*command, "--resume"] if command[0] == "compress" else command
+    shutil.copytree(folder, out / "whole")
+    begun = time.perf_counter()
+    status, changes = fork(out / "whole", command)
+    seconds = time.perf_counter() - begun
     statuses = {}
-    for k in sorted(random.Random(seed).sample(range(changes), min(kills, changes))):
-        killed, _ = trial(folder, out / str(k) / "killed", command, k)
-        again, _ = trial(out / str(k) / "killed", out / str(k) / "again", command, None)
+    places = range(50, 1000) if how == "moments" else range(changes)
+    for k in sorted(random.Random(seed).sample(places, min(kills, len(places)))):
+        place = out / str(k)
+        shutil.copytree(folder, place / "killed")
+        at: dict[str, Any] = {"after": seconds * k / 1000} if how == "moments" else {"kill_at": k}
+        killed, _ = fork(place / "killed", command, **at)
+        shutil.copytree(place / "killed", place / "again")
+        again, _ = fork(place / "again", once_more)
         statuses[str(k)] = [killed, again]
     return {"whole": status, "changes": changes, "trials": statuses}
 
@@ -72,5 +101,7 @@ if __name__ == "__main__":
     import dq_fast.cli.main
     import dq_fast.pipeline  # noqa: F401 - before the forks, once
 
-    jobs = json.loads(sys.argv[1])
-    json.dump([trials(Path(folder), Path(out), *rest) for folder, out, *rest in jobs], sys.stdout)
+    given = json.loads(sys.argv[1])
+    if any(command[0] == "compress" for *_, command in given):
+        importlib.import_module("torch._dynamo")  # optimisers import it when they are first used: seconds
+    json.dump([trials(Path(folder), Path(out), *rest) for folder, out, *rest in given], sys.stdout)

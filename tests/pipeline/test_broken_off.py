@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,8 @@ from dq_fast.pipeline import BinsFile, RunFolder, load_embedding
 from dq_fast.pipeline.run import STAGES
 from tests.cli.test_cli import mistake, result
 from tests.conftest import pictures
+from tests.pipeline.killing import run_killing
 from tests.pipeline.test_compress import tree
-
-KILLING = Path(__file__).with_name("killing.py")
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +62,8 @@ def killed(files, grown, tmp_path_factory) -> dict[str, tuple[Path, dict[str, An
     """What `killing.py` made of the jobs: folder of the trials, and exit statuses."""
     out = tmp_path_factory.mktemp("killed")
     folders = {name: grown if "run" in name else files for name in JOBS}
-    jobs = [
-        [str(folders[name]), str(out / name), 1, kills, [*command, "-q"]] for name, (kills, *command) in JOBS.items()
-    ]
-    done = subprocess.run(
-        [sys.executable, str(KILLING), json.dumps(jobs)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    return {name: (out / name, found) for name, found in zip(JOBS, json.loads(done.stdout), strict=True)}
+    jobs = [[folders[name], out / name, 1, kills, "changes", command] for name, (kills, *command) in JOBS.items()]
+    return {name: (out / name, found) for name, found in zip(JOBS, run_killing(*jobs), strict=True)}
 
 
 @pytest.mark.parametrize("job", ["added to a file", "removed from a file"])

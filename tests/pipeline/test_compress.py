@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import random
+import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +14,7 @@ import dq_fast as dq
 from dq_fast.cli import main
 from dq_fast.errors import InputError
 from dq_fast.patches import kept_count, patch_grid
+from tests.pipeline.killing import run_killing
 
 QUICK = {"train_epochs": 1, "model": "resnet20_cifar", "n_bins": 3, "keep": 0.5}
 
@@ -29,8 +26,15 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def store(tiny, tmp_path_factory):
-    return dq.compress(tiny, tmp_path_factory.mktemp("out") / "store", **QUICK)
+def store(tiny_store):
+    return dq.open(tiny_store[0])
+
+
+@pytest.fixture
+def work(tiny_store, tmp_path) -> Path:
+    """A copy of the run folder that `store` was packed from."""
+    shutil.copytree(tiny_store[1], tmp_path / "work")
+    return tmp_path / "work"
 
 
 def test_store_holds_the_drawn_images_and_nothing_else(tiny, store):
@@ -101,23 +105,23 @@ def test_other_scores_and_ratios_of_classes(tiny, store, tmp_path):
     assert {len(places) for places in kept[1]} == {12}
 
 
-def test_drop_nothing_keeps_whole_images(tiny, tmp_path):
-    store = dq.compress(tiny, tmp_path / "whole", **{**QUICK, "keep": 0.1}, drop=0.0)
+def test_drop_nothing_keeps_whole_images(tiny, work, tmp_path):
+    store = dq.compress(tiny, tmp_path / "whole", **{**QUICK, "keep": 0.1}, drop=0.0, work=work, resume=True)
     source = dq.open_source(tiny)
     place = {id: i for i, id in enumerate(source.ids)}
     for i, id in enumerate(store.ids):
         assert (store[i][0] == source.read(place[id])).all()
 
 
-def test_resume_of_a_finished_run_changes_nothing_and_other_parameters_are_refused(tiny, store):
+def test_resume_of_a_finished_run_changes_nothing_and_other_parameters_are_refused(tiny, store, work):
     before = tree(store.path)
-    again = dq.compress(tiny, store.path, **QUICK, resume=True)
+    again = dq.compress(tiny, store.path, **QUICK, work=work, resume=True)
     assert tree(again.path) == before
     with pytest.raises(InputError, match="exists and is not what these parameters give"):
-        dq.compress(tiny, store.path, **{**QUICK, "keep": 0.4}, resume=True)
+        dq.compress(tiny, store.path, **{**QUICK, "keep": 0.4}, work=work, resume=True)
     assert tree(store.path) == before
     # the refused attempt left the run folder usable
-    dq.compress(tiny, store.path, **QUICK, resume=True)
+    dq.compress(tiny, store.path, **QUICK, work=work, resume=True)
 
 
 def test_existing_folders_are_not_touched(tiny, tmp_path):
@@ -172,47 +176,28 @@ def test_mistakes_are_named_and_leave_nothing(tiny, tmp_path, parameters, words)
     assert not list(tmp_path.iterdir())  # no run folder either: the corrected call would stumble over it
 
 
-def run_command(*arguments: str | Path, **options) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dq_fast", *map(str, arguments)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
 @pytest.mark.timeout(600)
 def test_killed_at_ten_random_moments_resume_ends_with_the_same_bytes(tiny, tmp_path):
-    # small shards, so that kills fall between them too
-    command = ["compress", tiny, "--model", "resnet20_cifar", "--train-epochs", "2", "--keep", "0.9", "--patch", "1"]
-    command += ["--batch-size", "16", "--seed", "3", "-q"]
-    begun = time.perf_counter()
-    assert run_command(*command[:2], tmp_path / "whole", *command[2:]).wait() == 0
-    whole = time.perf_counter() - begun
-    expected = tree(tmp_path / "whole")
-    moments = random.Random(0)
-    kills = 0
-    for attempt in range(10):
-        out = tmp_path / f"killed{attempt}"
-        process = run_command(*command[:2], out, *command[2:], preexec_fn=os.setsid)
-        time.sleep(whole * moments.uniform(0.15, 1.0))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            kills += 1
-        process.wait()
-        if kills and process.returncode == -signal.SIGKILL and not out.exists():
+    # small patches, so that the store takes long enough for kills to fall into it, too
+    command = ["compress", str(tiny), "out", "--model", "resnet20_cifar", "--train-epochs", "1", "--keep", "0.9"]
+    command += ["--patch", "1", "--batch-size", "16", "--seed", "3", "-q"]
+    (tmp_path / "empty").mkdir()
+    (found,) = run_killing([tmp_path / "empty", tmp_path / "trials", 0, 10, "moments", command])
+    assert found["whole"] == 0
+    expected = tree(tmp_path / "trials" / "whole" / "out")
+    for k, (status, again) in found["trials"].items():
+        killed = tmp_path / "trials" / k / "killed"
+        assert status in (0, -signal.SIGKILL)
+        if status and not (killed / "out").exists():
             with pytest.raises(InputError):
-                dq.open(out)
-        again = run_command(*command[:2], out, *command[2:], "--resume")
-        _, errors = again.communicate()
-        assert again.returncode == 0, errors
-        assert tree(out) == expected
-    assert kills >= 5, "the kills came too late to test anything"
+                dq.open(killed / "out")
+        assert again == 0
+        assert tree(tmp_path / "trials" / k / "again" / "out") == expected
+    assert sum(status != 0 for status, _ in found["trials"].values()) >= 5, "the kills came too late to test anything"
 
 
-def test_secret_shuffle_is_not_told_by_the_manifest(tiny, store, tmp_path):
-    secret = dq.compress(tiny, tmp_path / "secret", **QUICK, secret=True)
+def test_secret_shuffle_is_not_told_by_the_manifest(tiny, store, work, tmp_path):
+    secret = dq.compress(tiny, tmp_path / "secret", **QUICK, secret=True, work=work, resume=True)
     assert secret.manifest["shuffle"]["seed"] is None
     assert secret.ids == store.ids
     assert all((secret[i][0] == store[i][0]).all() for i in range(len(store)))
