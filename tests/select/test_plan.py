@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -9,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dq_fast.errors import InputError
 from dq_fast.select.groups import Groups
 from dq_fast.select.plan import memory, parse_bytes, plan_bins
+from dq_fast.select.plan.calibration import Machine, Trial, measured
+from dq_fast.select.plan.layout import Layout
+from dq_fast.select.plan.times import given_seconds, ranking_seconds, streamed_seconds
 from dq_fast.select.rows import as_factors
 from dq_fast.select.settings import Settings
 
@@ -66,6 +71,49 @@ def test_more_memory_never_reads_more(tmp_path):
     assert plans[-1].batches == 1
 
 
+SPEED = Machine(products=5e10, bytes=1e10)
+
+
+def _seconds(groups=4, size=1000, width=64, narrow=None, n_bins=10, loose=0.2, center=False, way="lazy", scale=1.0):
+    speed = Machine(SPEED.products * scale, SPEED.bytes * scale)
+    layout = Layout((width,) if narrow is None else (narrow, width), (torch.float32,) * 2, center)
+    settings, sizes = Settings(n_bins, center=center), np.full(groups, float(size))
+    if way == "given":
+        return given_seconds(sizes, width, speed)
+    if way == "streamed":
+        return streamed_seconds(sizes, layout, settings, 18, loose, speed)
+    return ranking_seconds(sizes, layout, settings, way, loose, 4 * width, speed)
+
+
+@pytest.mark.parametrize("way", ["lazy", "gram", "naive", "given", "streamed"])
+def test_more_work_takes_longer(way):
+    ladders = [{"size": [10, 100, 1000, 10**5, 10**7]}, {"groups": [1, 3, 1000]}, {"width": [2, 64, 2048]}]
+    if way in ("lazy", "streamed"):
+        ladders += [{"loose": [0.1, 0.6, 0.8]}, {"n_bins": [1, 10, 100]}]
+    for (name, steps), more in itertools.product((next(iter(x.items())) for x in ladders), ({}, {"center": True})):
+        times = [_seconds(way=way, **{name: step}, **more) for step in steps]
+        assert times == sorted(times)
+        assert times[-1] > 1.005 * times[0] > 0, name
+    assert _seconds(way=way, size=10**5, scale=2) < 0.7 * _seconds(way=way, size=10**5)
+    # Twice the rows: not less than twice the time, and not more than all pairs.
+    once, twice = (_seconds(way=way, size=size) for size in (10**5, 2 * 10**5))
+    assert 1.9 * once < twice < 4.1 * once
+    assert _seconds(way="gram", narrow=200, size=10) > _seconds(way="gram", size=10)
+
+
+def test_trials_are_small_and_scaled_to_the_whole():
+    x = np.random.default_rng(0).normal(size=(9000, 4)).astype(np.float32)
+    factors, groups, settings = as_factors(x), Groups.of(np.arange(9000) % 300, 9000), Settings(2)
+    trial = measured(factors, groups, settings, "auto", lambda sizes: sizes.sum() < 500)
+    assert trial is not None
+    assert trial.sizes.tolist() == [30] * 16
+    assert trial.seconds > 0
+    assert measured(factors, groups, settings, "auto", lambda sizes: False) is None
+    assert measured(factors, Groups.of(None, 9000), settings, "auto", lambda sizes: True) is None
+    whole = Trial(np.full(4, 100.0), 2.0).whole(np.full(12, 100.0), lambda sizes: float((sizes**1.5).sum()))
+    assert whole == pytest.approx(6)
+
+
 WATCHED = """
 import sys, threading, time
 import numpy as np
@@ -105,10 +153,10 @@ print(most - before)
 @pytest.mark.skipif(memory.anonymous() is None, reason="needs /proc/self/status with RssAnon")
 def test_memory_stays_below_the_limit(tmp_path: Path):
     rng = np.random.default_rng(0)
-    n, d, limit = 30_000, 768, 48 << 20
+    n, d, limit = 20_000, 768, 48 << 20
     rows = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (n, d))
     for i in range(0, n, 5000):
-        rows[i : i + 5000] = 2 + rng.normal(size=(5000, d)).astype(np.float32)
+        rows[i : i + 5000] = 2 + rng.standard_normal((5000, d), dtype=np.float32)
     rows.flush()
     assert rows.nbytes > limit
     program = [sys.executable, "-c", WATCHED, str(tmp_path / "x.npy"), str(limit), "classes"]

@@ -19,6 +19,11 @@ _BLOCK = 6 << 20  # bytes of float64 rows and their products in flight
 _KEPT_SHARE = 0.5  # of the memory that may be taken: float64 rows are kept where they fit it
 
 
+def kept(factors: Factors, rows: int, room: int) -> bool:
+    """Whether float64 copies of a group's rows fit the memory that may be taken for them."""
+    return 16 * rows * sum(merged_widths(factors.widths)) <= room * _KEPT_SHARE
+
+
 class Products:
     """The (product) embedding of a group's rows, phi_i = b_i (x) h_i, or phi_i - mean where centred.
 
@@ -41,7 +46,7 @@ class Products:
         self.step = max(1, _BLOCK // (8 * 3 * (self.d1 + self.d2 + sum(widths))))
         self._kept: tuple[Tensor, Tensor] | None = None
         self._centre: Centre | None = None
-        if 16 * len(rows) * (self.d1 + self.d2) <= room * _KEPT_SHARE:
+        if kept(factors, len(rows), room):
             b, h = self._read(np.arange(len(rows)))
             self._kept = (b, h)
         if center and len(rows):

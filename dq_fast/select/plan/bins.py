@@ -13,11 +13,12 @@ from dq_fast.errors import InputError
 from dq_fast.ops import checks
 from dq_fast.select.groups import Groups
 from dq_fast.select.plan import layout, memory
-from dq_fast.select.plan.calibration import looseness, machine, measured
+from dq_fast.select.plan.calibration import looseness, machine, measured, reading_rate
 from dq_fast.select.plan.dots import plan_dot
 from dq_fast.select.plan.layout import Layout
 from dq_fast.select.plan.memory import readable
 from dq_fast.select.plan.plan import Plan
+from dq_fast.select.plan.times import ranking_seconds, reading_seconds
 from dq_fast.select.rows import Factors
 from dq_fast.select.rows.gather import gathered_row_bytes, serves_in_place, working_dtype
 from dq_fast.select.settings import Settings
@@ -28,7 +29,8 @@ _SHARE = 0.5  # of the memory that is free, where no max_memory is given
 _BATCH_BYTES = 256 << 20  # gathered at once where reading again costs nothing: the rows lie in memory
 _PAGE = 4096
 _LOOSE = 0.5  # from which bounds are expected not to pay; a guess: the op judges for itself
-_WORTH_A_PROBE = 4.0  # seconds of expected work: then a probe of some milliseconds is nothing
+_WORTH_A_TRIAL = 1.0  # seconds of expected work: from here some of it is tried first
+_TRIAL_SHARE = 0.04  # of the expected work: what is tried, at most
 _PRODUCTS_AT_ONCE = 1e8  # products: less is done before the machine's speed is known
 
 
@@ -63,7 +65,7 @@ def plan_bins(
     if limit is None:
         limit = max(64 << 20, int(memory.available() * _SHARE))
     if settings.similarity == "dot":
-        return plan_dot(factors, groups, settings, limit)
+        return plan_dot(factors, groups, settings, limit, probe)
     dtypes = tuple(working_dtype(x) for x in factors.tensors)
     footprint = Layout(factors.widths, dtypes, settings.center, _is_native(factors))
     draft = _fit(factors, groups, footprint, "auto" if algorithm == "dq" else algorithm, limit, given)
@@ -180,7 +182,7 @@ def _with_times(
 ) -> Plan:
     """The plan with the algorithm, passes and seconds to expect."""
     sizes = groups.sizes.astype(np.float64)
-    squares, n, largest = float((sizes**2).sum()), len(factors), int(sizes.max(initial=0))
+    squares, largest = float((sizes**2).sum()), int(sizes.max(initial=0))
     width = float(sum(footprint.widths))
     reasons = list(plan.reasons)
     algorithm = plan.algorithm
@@ -197,17 +199,18 @@ def _with_times(
         matrix = 4 * largest * largest <= 512 << 20
         algorithm = "gram" if largest <= 512 or (matrix and (short or loose > _LOOSE)) else "lazy"
     speed = machine(torch.get_num_threads())
-    per_pick = squares * (min(factors.row_bytes, 4 * width) / speed.bytes)
-    formed = squares * (width / speed.products + 12 / speed.bytes)
-    per_row = (32.0 + 4 * settings.n_bins) * footprint.numbers
-    bounded = n * (per_row + (512 + loose * largest) * width) / speed.products
-    seconds = {"naive": per_pick, "gram": formed}.get(algorithm, min(bounded, per_pick))
-    if probe and seconds > _WORTH_A_PROBE and factors.device.type == "cpu":
-        took, m = measured(factors, rows, settings, plan.method)
-        power = 1.0 if algorithm == "lazy" and loose <= _LOOSE else 2.0
-        seconds = took * float(((np.minimum(sizes, 1e12) / max(1, m)) ** power).sum())
-        reasons.append(f"time from {m} rows ranked in {took:.2g} s")
-    seconds += plan.bytes_read / speed.bytes
+
+    def formula(of: np.ndarray) -> float:
+        return ranking_seconds(of, footprint, settings, algorithm, loose, factors.row_bytes, speed)
+
+    seconds = formula(sizes)
+    if probe and seconds > _WORTH_A_TRIAL and factors.device.type == "cpu":
+        trial = measured(factors, groups, settings, plan.method, lambda of: formula(of) < _TRIAL_SHARE * seconds)
+        if trial is not None:
+            seconds = trial.whole(sizes, formula)
+            reasons.append(f"time from {trial.rows} rows ranked in {trial.seconds:.2g} s")
+    rate = reading_rate(factors, speed) if probe else speed.bytes
+    seconds += reading_seconds(plan.bytes_read, rate, speed, gathered=plan.source != "in place")
     passes = _passes(dataclasses.replace(plan, algorithm=algorithm), algorithm, settings.n_bins)
     return dataclasses.replace(plan, algorithm=algorithm, seconds=seconds, passes=passes, reasons=tuple(reasons))
 

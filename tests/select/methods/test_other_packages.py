@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -15,8 +17,11 @@ from .oracles import shifted_cosines, written_out
 BUDGET = 6
 
 
-def test_apricot() -> None:
+def test_apricot(monkeypatch: pytest.MonkeyPatch) -> None:
     apricot = pytest.importorskip("apricot")
+    # As Python, which for so few rows takes far less time than to compile it for all the types that it may get.
+    source = importlib.import_module("apricot.functions.facilityLocation")
+    monkeypatch.setattr(source, "njit", lambda *types, **how: lambda function: function)
     factors = [rows(100, d, seed=d) for d in (3, 4)]
     s = shifted_cosines(written_out(factors))
     theirs = apricot.FacilityLocationSelection(BUDGET, metric="precomputed", optimizer="naive").fit(s)

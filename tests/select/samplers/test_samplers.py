@@ -163,26 +163,19 @@ def test_first_within_the_bins_of_uniform():
 
 
 def test_gain_draws_the_first_row_with_softmax_probabilities():
-    # one cell of four rows, one drawn: P(row) = softmax of the standardised gains
-    gains = np.array([3.0, 1.0, 0.0, -2.0])
+    # cells of four rows, one drawn of each: P(row) = softmax of the standardised gains
+    gains, cells = np.array([3.0, 1.0, 0.0, -2.0]), 3000
     z = (gains - gains.mean()) / gains.std()
+    many = {
+        "bin_of": np.zeros(4 * cells, int),
+        "strata": np.repeat(np.arange(cells), 4),
+        "gains": np.tile(gains, cells),
+    }
     for temperature in (0.5, 1.0, 3.0):
         expected = np.exp(z / temperature) / np.exp(z / temperature).sum()
-        hits = np.zeros(4)
-        for seed in range(3000):
-            hits[
-                draw(
-                    np.zeros(4, int),
-                    np.zeros(4, int),
-                    0.25,
-                    n_bins=1,
-                    sampler="gain",
-                    gains=gains,
-                    seed=seed,
-                    temperature=temperature,
-                )
-            ] += 1
-        assert np.abs(hits / 3000 - expected).max() < 0.04
+        drawn = draw(keep=0.25, n_bins=1, sampler="gain", seed=5, temperature=temperature, **many)
+        assert (drawn // 4 == np.arange(cells)).all()
+        assert np.abs(np.bincount(drawn % 4, minlength=4) / cells - expected).max() < 0.04
     top = draw(np.zeros(4, int), np.zeros(4, int), 0.5, n_bins=1, sampler="gain", gains=gains, temperature=1e-3)
     assert top.tolist() == [0, 1]
 
