@@ -27,11 +27,12 @@
 namespace dq_fast {
 namespace {
 
-constexpr int64_t kPool = 512;      // slots of the pool: its similarities, 1 MB, stay in the second-level cache
-constexpr int64_t kFirst = 192;     // rows in it when a bin starts
-constexpr int64_t kSegments = 24;   // moments of renewal; each costs a distance of matrices whenever bounds are renewed
-constexpr int64_t kFar = 1 << 14;   // rows of a group: with fewer, all bounds are renewed in a tenth of a millisecond
-constexpr int64_t kNearShare = 32;  // of the rows, this part is kept near at first
+constexpr int64_t kPool = 512;     // slots of the pool: its similarities, 1 MB, stay in the second-level cache
+constexpr int64_t kFirst = 192;    // rows in it when a bin starts
+constexpr int64_t kSegments = 24;  // moments of renewal; each costs a distance of matrices whenever bounds are renewed
+constexpr int64_t kFar = 1 << 14;  // rows of a group: with fewer, all bounds are renewed in a tenth of a millisecond
+constexpr double kNear = 8;        // times sqrt(rows) are near at first: all near rows are renewed often, all far ones
+                                   // whenever the near run out
 constexpr int64_t kGramNumbers = 1 << 27;  // of a pool of everything: 512 MB
 constexpr int64_t kDoubtful = 12;  // float64 decisions a pick, on average: from here float64 everywhere costs less
 constexpr int64_t kJudge = 64;     // picks between looks at how it goes
@@ -69,7 +70,7 @@ class Lazy {
       directions_.reset(new Directions(rows, copies_));
       outside_.reset(new Outside(rows, directions_.get(), job.unit(), job.threads));
       if (n_ >= kFar) far_.reset(new Outside(rows, directions_.get(), job.unit(), job.threads));
-      near_ = n_ / kNearShare;
+      near_ = int64_t(kNear * std::sqrt(double(n_)));
     }
   }
 
