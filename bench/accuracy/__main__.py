@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=(*LINEAR, SCRATCH),
         default=list(LINEAR),
-        help="scratch: takes an hour of one core, and has pools of its own; default: %(default)s",
+        help="scratch: takes a quarter of an hour of one core, and has pools of its own; default: %(default)s",
     )
     names = ", ".join(SPECS)
     parser.add_argument(
