@@ -67,12 +67,12 @@ copy() { # copy KIND: the sources into $work/KIND/source
   # bands and tiles. Torch takes no more threads than there are cores unless told: 4, and 2 in the tests that set them.
   sed -i -z -E -e 's/(constexpr int64_t kParallel[A-Za-z]*) =[^;]*;/\1 = 0;/g' -e 's/(constexpr int64_t kBand) =[^;]*;/\1 = 16;/g' \
     "$work/$1/source/csrc/cpu/"*.cpp
-  sed -i -E 's/(constexpr int64_t kBatch) =[^;]*;/\1 = 8;/' "$work/$1/source/csrc/cpu/graph_cut_gram64.cpp"
+  sed -i -E 's/(constexpr int64_t kBatch) =[^;]*;/\1 = 24;/' "$work/$1/source/csrc/cpu/graph_cut_gram64.cpp"
   sed -i 's/@pytest.fixture(params=\[1, 2\])/@pytest.fixture(params=[2, 4])/' "$work/$1/source/tests/ops/conftest.py"
   printf '\nimport torch\n\ntorch.set_num_threads(4)\n' >>"$work/$1/source/tests/conftest.py"
   # Nothing else would show it if one of these stopped to match.
   grep -q 'params=\[2, 4\]' "$work/$1/source/tests/ops/conftest.py" \
-    && grep -q 'kBatch = 8;' "$work/$1/source/csrc/cpu/graph_cut_gram64.cpp" \
+    && grep -q 'kBatch = 24;' "$work/$1/source/csrc/cpu/graph_cut_gram64.cpp" \
     && grep -q 'kBand = 16;' "$work/$1/source/csrc/cpu/graph_cut_given.cpp" \
     && grep -q 'kParallel = 0;' "$work/$1/source/csrc/cpu/rows.cpp" \
     && grep -q 'kParallel = 0;' "$work/$1/source/csrc/cpu/rows32.cpp" \

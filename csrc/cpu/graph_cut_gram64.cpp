@@ -10,11 +10,14 @@ namespace dq_fast {
 namespace {
 
 constexpr int64_t kNumbers = 1 << 25;  // of the matrix, and of the float64 copy of the rows: 256 MB each
-constexpr int64_t kBatch = 96;         // rows of a task, a multiple of all panels
+constexpr int64_t kBatch = 96;         // rows of a task
 constexpr int64_t kStrip = 48;         // columns together: 1,000 numbers of so many rows fit the second-level cache
 constexpr int64_t kColumns = 24;       // columns are written up to a multiple of it
 constexpr double kWorth = 4;           // sums of rows are formed once and then taken apart and used for each pick
 constexpr double kTight = 1e3;  // squared scale of centred rows above which p - m_i - m_j + m loses too many digits
+
+// What is written beyond the diagonal ends with the batch: no batch writes where another has left its mirror image.
+static_assert(kBatch % kColumns == 0 && kStrip % kColumns == 0, "batches begin and end where panels do");
 
 int64_t up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 
@@ -93,9 +96,9 @@ class Gram64 {
       simd().gram_panels64(narrow_.data() + begin * d1, end - begin, narrow_.data() + first * d1, last - first, d1,
                            diagonal, of_narrow, kStrip);
     for (int64_t r = std::max(begin, first); r < end; ++r) {
-      double *s = s_.data() + r * ld_, *narrow = of_narrow + (r - begin) * kStrip - first;
+      double *s = s_.data() + r * ld_, *narrow = of_narrow + (r - begin) * kStrip;
       const int64_t stop = std::min(r + 1, last);
-      for (int64_t c = first; c < stop && d1 > 1; ++c) s[c] *= narrow[c];
+      for (int64_t c = first; c < stop && d1 > 1; ++c) s[c] *= narrow[c - first];
       for (int64_t c = first; c < stop && rows_.centred(); ++c)
         s[c] = (s[c] - shift_[r] - shift_[c]) * rows_.scale(r) * rows_.scale(c);
     }
