@@ -46,11 +46,12 @@ void bin_sizes(const Groups& groups, int64_t bins, int64_t* sizes);
 
 // How a ranking went.
 struct Trace {
-  int64_t naive, gram, lazy;  // groups that were finished this way
-  int64_t switched;           // of them, those that began another way
-  int64_t rows;               // rows read, again each time
-  int64_t bytes;              // of them, as the caller has them
-  int64_t decisions;          // rows whose gains were compared in float64, where float32 left doubt
+  // Groups that were finished by similarities of each pick with the rows left, of all pairs, and by bounds.
+  int64_t naive, gram, lazy;
+  int64_t switched;   // of them, those that began another way
+  int64_t rows;       // rows read, again each time
+  int64_t bytes;      // of them, as the caller has them
+  int64_t decisions;  // rows whose gains were compared in float64, where float32 left doubt
 };
 
 // What is picked: for each group `bins` bins of the given sizes [groups, bins], one after the other.

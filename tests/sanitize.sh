@@ -28,8 +28,8 @@ done
 # Which tests. Those of the torch definitions (ids with "torch") run no native code. The compiler tests are about Python,
 # and Ctrl-C is about time.
 address_tests="not torch and not compile and not opcheck and not ctrl_c and not oracles"
-# Every parallel region with 2 and with 4 threads (copy() below): over groups, row sums, tiles and candidates of large
-# groups, given similarities; the float64 matrix ("product wider than long") with 4, patch scores with 2, 3 and 5.
+# Every parallel region with 2 and with 4 threads (copy() below): over groups, row sums, tiles, candidates, bounds and
+# similarities on the spot of large groups, given similarities; the float64 matrix ("product wider than long") with 4, patch scores with 2, 3 and 5.
 thread_tests="not torch and (threads_change_nothing or product or bounds_matter or bounds_do_not_help or given_similarity \
 or equal_groups or bad_rows or thread_count or row_sums_of_hard or test_greedy or test_progress or listener or memory_orders)"
 
@@ -68,12 +68,18 @@ copy() { # copy KIND: the sources into $work/KIND/source
   sed -i -z -E -e 's/(constexpr int64_t kParallel[A-Za-z]*) =[^;]*;/\1 = 0;/g' -e 's/(constexpr int64_t kBand) =[^;]*;/\1 = 16;/g' \
     "$work/$1/source/csrc/cpu/"*.cpp
   sed -i -E 's/(constexpr int64_t kBatch) =[^;]*;/\1 = 24;/' "$work/$1/source/csrc/cpu/graph_cut_gram64.cpp"
+  sed -i -E 's/(constexpr int64_t kPart) =[^;]*;/\1 = 64;/' "$work/$1/source/csrc/cpu/pool.cpp"
+  sed -i -E 's/(constexpr int64_t kChunk) =[^;]*;/\1 = 64;/' "$work/$1/source/csrc/cpu/outside.cpp"
   sed -i 's/@pytest.fixture(params=\[1, 2\])/@pytest.fixture(params=[2, 4])/' "$work/$1/source/tests/ops/conftest.py"
   printf '\nimport torch\n\ntorch.set_num_threads(4)\n' >>"$work/$1/source/tests/conftest.py"
   # Nothing else would show it if one of these stopped to match.
   grep -q 'params=\[2, 4\]' "$work/$1/source/tests/ops/conftest.py" \
     && grep -q 'kBatch = 24;' "$work/$1/source/csrc/cpu/graph_cut_gram64.cpp" \
     && grep -q 'kBand = 16;' "$work/$1/source/csrc/cpu/graph_cut_given.cpp" \
+    && grep -q 'kPart = 64;' "$work/$1/source/csrc/cpu/pool.cpp" \
+    && grep -q 'kParallel = 0;' "$work/$1/source/csrc/cpu/pool.cpp" \
+    && grep -q 'kChunk = 64;' "$work/$1/source/csrc/cpu/outside.cpp" \
+    && grep -q 'kParallel = 0;' "$work/$1/source/csrc/cpu/outside.cpp" \
     && grep -q 'kParallel = 0;' "$work/$1/source/csrc/cpu/rows.cpp" \
     && grep -q 'kParallel = 0;' "$work/$1/source/csrc/cpu/rows32.cpp" \
     || { echo "sanitize.sh: a threshold of the sources has another name now: change copy()" >&2; return 1; }

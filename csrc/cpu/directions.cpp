@@ -31,7 +31,58 @@ int64_t orthonormalise(double* v, int64_t count, int64_t n) {
   return kept;
 }
 
+// Nearly the leading eigenvectors v [wanted, width] of a sample's similarities; returns how many there are.
+int64_t leading(const Rows32& copies, const std::vector<int64_t>& list, int64_t wanted, Array<float>* gram,
+                Array<double>* found) {
+  const int64_t sample = int64_t(list.size()), width = padded(sample);
+  Array<double>& v = *found;
+  Array<float> v32;
+  gram->zero(sample * width);
+  copies.gram(list.data(), sample, list.data(), sample, gram->data(), width);
+  v.zero(wanted * width);
+  uint64_t state = 88172645463325252ull;  // xorshift: the start is arbitrary but always the same
+  for (int64_t k = 0; k < wanted; ++k)
+    for (int64_t s = 0; s < sample; ++s) {
+      state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+      v[k * width + s] = k == 0 ? 1.0 : double(state >> 11) / double(1ull << 53) - 0.5;
+    }
+  int64_t count = orthonormalise(v.data(), wanted, width);
+  v32.zero(wanted * width);
+  Array<float> product32(wanted * width);
+  std::vector<const float*> from(static_cast<size_t>(wanted)), to(static_cast<size_t>(sample));
+  for (int64_t s = 0; s < sample; ++s) to[s] = gram->data() + s * width;
+  for (int round = 0; round < kRounds && count > 0; ++round) {
+    for (int64_t k = 0; k < count * width; ++k) v32[k] = float(v[k]);
+    for (int64_t k = 0; k < count; ++k) from[k] = v32.data() + k * width;
+    simd().gram32(from.data(), from.data(), count, to.data(), to.data(), sample, 0, width, product32.data(), width);
+    for (int64_t k = 0; k < count; ++k)
+      for (int64_t s = 0; s < sample; ++s) v[k * width + s] = double(product32[k * width + s]);
+    count = orthonormalise(v.data(), count, width);
+  }
+  return count;
+}
+
+std::vector<int64_t> spread(int64_t n, int64_t sample) {
+  std::vector<int64_t> list(static_cast<size_t>(sample));
+  for (int64_t s = 0; s < sample; ++s) list[s] = s * n / sample;
+  return list;
+}
+
 }  // namespace
+
+double looseness(const Rows& rows, const Rows32& copies) {
+  constexpr int64_t kFew = 128;
+  const int64_t sample = std::min(kFew, rows.n()), width = padded(sample), wanted = std::min(kDirections, sample);
+  Array<float> gram;
+  Array<double> v;
+  const int64_t count = leading(copies, spread(rows.n(), sample), wanted, &gram, &v);
+  double whole = 0, held = 0;
+  for (int64_t s = 0; s < sample; ++s) whole += double(gram[s * width + s]);
+  for (int64_t k = 0; k < count; ++k)
+    for (int64_t s = 0; s < sample; ++s)
+      held += v[k * width + s] * simd().dot_mixed32(gram.data() + s * width, v.data() + k * width, width);
+  return whole > 0 ? std::max(0.0, 1 - held / whole) : 0.0;
+}
 
 Directions::Directions(const Rows& rows, const Rows32& copies) {
   const int64_t n = rows.n();
@@ -60,33 +111,10 @@ Directions::Directions(const Rows& rows, const Rows32& copies) {
 
 void Directions::find(const Rows& rows, const Rows32& copies) {
   const int64_t n = rows.n(), sample = std::min(kSample, n), width = padded(sample);
-  const int64_t wanted = std::min(kDirections, sample);
-  std::vector<int64_t> list(static_cast<size_t>(sample));
-  for (int64_t s = 0; s < sample; ++s) list[s] = s * n / sample;
-  Array<float> gram, v32;
-  gram.zero(sample * width);
-  copies.gram(list.data(), sample, list.data(), sample, gram.data(), width);
+  const std::vector<int64_t> list = spread(n, sample);
+  Array<float> gram;
   Array<double> v;
-  v.zero(wanted * width);
-  uint64_t state = 88172645463325252ull;  // xorshift: the start is arbitrary but always the same
-  for (int64_t k = 0; k < wanted; ++k)
-    for (int64_t s = 0; s < sample; ++s) {
-      state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-      v[k * width + s] = k == 0 ? 1.0 : double(state >> 11) / double(1ull << 53) - 0.5;
-    }
-  int64_t count = orthonormalise(v.data(), wanted, width);
-  v32.zero(wanted * width);
-  Array<float> product32(wanted * width);
-  std::vector<const float*> from(static_cast<size_t>(wanted)), to(static_cast<size_t>(sample));
-  for (int64_t s = 0; s < sample; ++s) to[s] = gram.data() + s * width;
-  for (int round = 0; round < kRounds && count > 0; ++round) {
-    for (int64_t k = 0; k < count * width; ++k) v32[k] = float(v[k]);
-    for (int64_t k = 0; k < count; ++k) from[k] = v32.data() + k * width;
-    simd().gram32(from.data(), from.data(), count, to.data(), to.data(), sample, 0, width, product32.data(), width);
-    for (int64_t k = 0; k < count; ++k)
-      for (int64_t s = 0; s < sample; ++s) v[k * width + s] = double(product32[k * width + s]);
-    count = orthonormalise(v.data(), count, width);
-  }
+  const int64_t count = leading(copies, list, std::min(kDirections, sample), &gram, &v);
   direction_.zero(kDirections * rows.numbers());  // those that there are not stay zero
   Array<double> scratch(kRowsTogether * (rows.d1() + rows.d2()));
   for (int64_t s = 0; s < sample; s += kRowsTogether) {

@@ -7,6 +7,8 @@
 #include <numeric>
 #include <vector>
 
+#include "costs.h"
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -14,7 +16,6 @@
 namespace dq_fast {
 namespace {
 
-constexpr double kTiny = 1 << 14;      // products of all pairs of rows: below, a method's setting up costs more
 constexpr double kParallel = 1 << 17;  // products of all pairs of rows: below, waking threads costs more than the work
 
 bool is_caller() {
@@ -31,13 +32,13 @@ void add(const Trace& part, Trace* sum) {
 }
 
 void rank_group(const Rows& rows, const Job& job) {
-  const bool tiny = double(rows.n()) * double(rows.n()) * double(rows.numbers()) < kTiny;
-  if (job.method == Method::kNaive || (job.method == Method::kAuto && tiny))
+  const Way way = way_to_begin(rows, job);
+  if (way == Way::kNaive)
     graph_cut_naive(rows, job);
-  else if (job.method != Method::kLazy && prefers_gram64(rows))
+  else if (way == Way::kGram64)
     graph_cut_gram64(rows, job);
   else
-    graph_cut_lazy(rows, job);
+    graph_cut_lazy(rows, job, way);
 }
 
 }  // namespace

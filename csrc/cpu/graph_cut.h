@@ -43,10 +43,17 @@ struct Job {
   }
 };
 
+enum class Way {
+  kNaive,   // float64 similarities of each pick with all rows
+  kGram64,  // float64 similarities of all pairs, formed first
+  kStored,  // the same in float32, decided in float64
+  kFormed,  // float32 similarities of each pick with the rows that are left, decided in float64
+  kLazy,    // bounds
+};
+
 // Each returns early when the monitor says stop.
-void graph_cut_naive(const Rows& rows, const Job& job);   // float64 throughout: similarities of each pick with all rows
-void graph_cut_gram64(const Rows& rows, const Job& job);  // float64 similarities of all pairs, formed first
-bool prefers_gram64(const Rows& rows);                    // cheap for short groups of wide products
-void graph_cut_lazy(const Rows& rows, const Job& job);    // float32 similarities with bounds, float64 decisions
+void graph_cut_naive(const Rows& rows, const Job& job);
+void graph_cut_gram64(const Rows& rows, const Job& job);
+void graph_cut_lazy(const Rows& rows, const Job& job, Way way);  // kStored, kFormed or kLazy to begin with
 
 }  // namespace dq_fast

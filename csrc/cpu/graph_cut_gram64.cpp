@@ -9,12 +9,9 @@
 namespace dq_fast {
 namespace {
 
-constexpr int64_t kNumbers = 1 << 25;  // of the matrix, and of the float64 copy of the rows: 256 MB each
-constexpr int64_t kBatch = 96;         // rows of a task
-constexpr int64_t kStrip = 48;         // columns together: 1,000 numbers of so many rows fit the second-level cache
-constexpr int64_t kColumns = 24;       // columns are written up to a multiple of it
-constexpr double kWorth = 4;           // sums of rows are formed once and then taken apart and used for each pick
-constexpr double kTight = 1e3;  // squared scale of centred rows above which p - m_i - m_j + m loses too many digits
+constexpr int64_t kBatch = 96;    // rows of a task
+constexpr int64_t kStrip = 48;    // columns together: 1,000 numbers of so many rows fit the second-level cache
+constexpr int64_t kColumns = 24;  // columns are written up to a multiple of it
 
 // What is written beyond the diagonal ends with the batch: no batch writes where another has left its mirror image.
 static_assert(kBatch % kColumns == 0 && kStrip % kColumns == 0, "batches begin and end where panels do");
@@ -56,7 +53,7 @@ class Gram64 {
   void copy() {
     const int64_t lanes = simd().lanes64, d1 = rows_.d1(), d2 = rows_.raw_width(), panels = up(n_, kColumns) / lanes;
     wide_.zero(panels * lanes * d2);
-    if (d1 > 1) narrow_.zero(panels * lanes * d1);
+    if (rows_.has_narrow()) narrow_.zero(panels * lanes * d1);
     rows_.count(n_);  // the rest is read from the copy
 #pragma omp parallel num_threads(job_.threads) if (job_.threads > 1 && n_ * d2 > kParallel)
     {
@@ -67,7 +64,7 @@ class Gram64 {
         for (int64_t i = p * lanes; i < std::min(n_, (p + 1) * lanes); ++i) {
           rows_.read(i, b, h);
           for (int64_t c = 0; c < d2; ++c) wide_[(p * d2 + c) * lanes + i % lanes] = h[c];
-          for (int64_t c = 0; c < d1 && d1 > 1; ++c) narrow_[(p * d1 + c) * lanes + i % lanes] = b[c];
+          for (int64_t c = 0; c < d1 && rows_.has_narrow(); ++c) narrow_[(p * d1 + c) * lanes + i % lanes] = b[c];
         }
     }
   }
@@ -92,13 +89,13 @@ class Gram64 {
     double* out = s_.data() + begin * ld_ + first;
     simd().gram_panels64(wide_.data() + begin * d2, end - begin, wide_.data() + first * d2, last - first, d2, diagonal,
                          out, ld_);
-    if (d1 > 1)
+    if (rows_.has_narrow())
       simd().gram_panels64(narrow_.data() + begin * d1, end - begin, narrow_.data() + first * d1, last - first, d1,
                            diagonal, of_narrow, kStrip);
     for (int64_t r = std::max(begin, first); r < end; ++r) {
       double *s = s_.data() + r * ld_, *narrow = of_narrow + (r - begin) * kStrip;
       const int64_t stop = std::min(r + 1, last);
-      for (int64_t c = first; c < stop && d1 > 1; ++c) s[c] *= narrow[c - first];
+      for (int64_t c = first; c < stop && rows_.has_narrow(); ++c) s[c] *= narrow[c - first];
       for (int64_t c = first; c < stop && rows_.centred(); ++c)
         s[c] = (s[c] - shift_[r] - shift_[c]) * rows_.scale(r) * rows_.scale(c);
     }
@@ -116,15 +113,6 @@ class Gram64 {
 };
 
 }  // namespace
-
-bool prefers_gram64(const Rows& rows) {
-  const int64_t n = rows.n(), d = rows.d1() + rows.d2();
-  if (n * n > kNumbers || n * (d + kPad) > kNumbers || double(n) * double(d) > kWorth * double(rows.numbers()))
-    return false;
-  for (int64_t i = 0; i < n; ++i)
-    if (rows.centred() && rows.scale(i) * rows.scale(i) > kTight) return false;
-  return true;
-}
 
 void graph_cut_gram64(const Rows& rows, const Job& job) {
   job.trace->gram = 1;

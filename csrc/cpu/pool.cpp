@@ -8,6 +8,8 @@ namespace {
 
 constexpr int64_t kBatch =
     64;  // rows added together: their products fill the registers, their copy of the result the cache
+constexpr int64_t kPart = 512;  // slots whose largest gain is remembered: their numbers stay in the first-level cache
+constexpr int64_t kParallel = 1 << 19;  // products: less is done sooner than another thread is awake
 constexpr double kGone = -HUGE_VAL;
 
 }  // namespace
@@ -16,11 +18,16 @@ void Pool::reset(int64_t capacity, Source source) {
   capacity_ = padded(capacity);
   source_ = source;
   used_ = 0;
+  known_ = false;
   free_.clear();
   row_.resize(capacity_), gain_.resize(capacity_), scale_.resize(capacity_);
-  if (source == Source::kStored)
+  low_.resize(capacity_ / kPart + 1), high_.resize(capacity_ / kPart + 1);
+  if (source == Source::kStored) {
     gram_.resize(capacity_ * capacity_);
-  else if (source == Source::kFormed32)
+    return;
+  }
+  formed_.resize(capacity_), inverse_.resize(capacity_);
+  if (source == Source::kFormed32)
     formed32_.resize(capacity_);
   else
     formed64_.resize(capacity_);
@@ -30,11 +37,13 @@ void Pool::remove(int64_t slot) {
   row_[slot] = -1;
   gain_[slot] = kGone;
   free_.push_back(slot);
+  known_ = false;
 }
 
 void Pool::add(const int64_t* rows, const double* gains, int64_t count) {
   Array<float> out;
   std::vector<int64_t> slots, others, other_slots;
+  known_ = false;
   for (int64_t first = 0; first < count; first += kBatch) {
     const int64_t batch = std::min(kBatch, count - first);
     slots.clear();
@@ -48,6 +57,8 @@ void Pool::add(const int64_t* rows, const double* gains, int64_t count) {
       row_[slot] = rows[first + k];
       gain_[slot] = gains[first + k];
       scale_[slot] = rows_.scale(rows[first + k]);
+      if (source_ != Source::kStored)
+        formed_[slot] = rows[first + k], inverse_[slot] = copies_.inverse(rows[first + k]);
     }
     if (source_ != Source::kStored) continue;
     others.clear(), other_slots.clear();
@@ -68,22 +79,83 @@ void Pool::add(const int64_t* rows, const double* gains, int64_t count) {
   }
 }
 
-void Pool::subtract(int64_t slot, double factor) {
-  if (source_ == Source::kStored) {
-    simd().subtract32(gram_.data() + slot * capacity_, factor, gain_.data(), used_);
+// Rows are taken out of a pool whose similarities are formed, never added: close the gaps, in order.
+void Pool::compact() {
+  int64_t to = 0;
+  for (int64_t s = 0; s < used_; ++s) {
+    if (row_[s] < 0) continue;
+    row_[to] = row_[s], formed_[to] = formed_[s], gain_[to] = gain_[s];
+    scale_[to] = scale_[s], inverse_[to] = inverse_[s];
+    ++to;
+  }
+  used_ = to;
+  free_.clear();
+}
+
+void Pool::subtract_part(int64_t begin, int64_t end, int64_t slot, int64_t row, double factor) {
+  double* gains = gain_.data() + begin;
+  const int64_t count = end - begin;
+  if (source_ == Source::kStored)
+    return simd().subtract32(gram_.data() + slot * capacity_ + begin, factor, gains, count);
+  if (source_ == Source::kFormed64) return simd().subtract64(formed64_.data() + begin, factor, gains, count);
+  copies_.one(row, formed_.data() + begin, count, formed32_.data() + begin);
+  if (rows_.centred()) return simd().subtract32(formed32_.data() + begin, factor, gains, count);
+  simd().subtract_scaled(formed32_.data() + begin, inverse_.data() + begin, factor * copies_.inverse(row), gains,
+                         count);
+}
+
+void Pool::look(int64_t part) {
+  const int64_t begin = part * kPart, count = std::min(kPart, used_ - begin);
+  if (!rows_.centred()) {  // all scales are 1
+    const double largest = simd().largest(gain_.data() + begin, count);
+    low_[part] = largest - error_, high_[part] = largest + error_;
     return;
   }
-  // Rows are only taken out here, never added: the free slots keep a row that is there, so that every slot has one.
-  products_ += used_;
-  Array<int64_t> list(std::max<int64_t>(1, used_));
-  for (int64_t s = 0; s < used_; ++s) list[s] = row_[s] >= 0 ? row_[s] : row_[slot];
-  if (source_ == Source::kFormed32) {
-    copies_.one(row_[slot], list.data(), used_, formed32_.data());
-    simd().subtract32(formed32_.data(), factor, gain_.data(), used_);
-  } else {
-    rows_.cosines(row_[slot], list.data(), used_, formed64_.data());
-    simd().subtract64(formed64_.data(), factor, gain_.data(), used_);
+  low_[part] = simd().largest_sum(gain_.data() + begin, scale_.data() + begin, -error_, count);
+  high_[part] = simd().largest_sum(gain_.data() + begin, scale_.data() + begin, error_, count);
+}
+
+void Pool::subtract(int64_t slot, int64_t row, double factor, double error) {
+  constexpr int64_t kGaps = 8;  // one slot in so many may be free before the others move up
+  error_ = error;
+  if (source_ != Source::kStored) {
+    if (int64_t(free_.size()) * kGaps > used_) compact();
+    if (source_ == Source::kFormed32) rows_.count(1 + used_);
   }
+  if (source_ == Source::kFormed64) rows_.cosines(row, formed_.data(), used_, formed64_.data());
+  const int64_t parts = (used_ + kPart - 1) / kPart;
+  const bool parallel = threads_ > 1 && source_ == Source::kFormed32 && used_ * (rows_.d2() + rows_.d1()) > kParallel;
+#pragma omp parallel for schedule(dynamic) num_threads(threads_) if (parallel)
+  for (int64_t k = 0; k < parts; ++k) {
+    subtract_part(k * kPart, std::min(used_, (k + 1) * kPart), slot, row, factor);
+    look(k);
+  }
+  known_ = true;
+}
+
+double Pool::largest(double error) {
+  const int64_t parts = (used_ + kPart - 1) / kPart;
+  if (!known_ || error != error_) {
+    error_ = error;
+    for (int64_t k = 0; k < parts; ++k) look(k);
+    known_ = true;
+  }
+  double largest = kGone;
+  for (int64_t k = 0; k < parts; ++k) largest = std::max(largest, low_[k]);
+  return largest;
+}
+
+int64_t Pool::at_least(double error, double limit, int32_t* where) {
+  largest(error);
+  int64_t count = 0;
+  for (int64_t begin = 0; begin < used_; begin += kPart) {
+    if (!(high_[begin / kPart] >= limit)) continue;
+    const int64_t found = simd().all_at_least(gain_.data() + begin, scale_.data() + begin, error, limit,
+                                              std::min(kPart, used_ - begin), where + count);
+    for (int64_t k = 0; k < found; ++k) where[count + k] += int32_t(begin);
+    count += found;
+  }
+  return count;
 }
 
 }  // namespace dq_fast

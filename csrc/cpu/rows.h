@@ -29,6 +29,7 @@ class Rows {
   bool centred() const { return centred_; }
   double scale(int64_t i) const { return centred_ ? scale_[i] : 1.0; }  // of phi_i - mean, to norm 1 (or 0)
   const double* mean() const { return centred_ ? mean_.data() : nullptr; }
+  bool has_narrow() const { return narrow_.rows != nullptr; }  // one number a row it may be, and negative
   bool is_zero(int64_t i) const { return inv_wide_[i] == 0 || inv_narrow(i) == 0; }
   double inv_wide(int64_t i) const { return inv_wide_[i]; }
   double inv_narrow(int64_t i) const { return narrow_.rows ? inv_narrow_[i] : 1.0; }
@@ -46,7 +47,8 @@ class Rows {
   // b [d1] and h [d2] of row i, normalised; h is padded with zeros.
   void read(int64_t i, double* b, double* h) const;
 
-  const double* total() const;  // sum [d1, d2] of all rows; by one thread, as it may be formed here
+  bool is_added() const { return added_; }  // is total() there, or formed when asked for
+  const double* total() const;              // sum [d1, d2] of all rows; by one thread, as it may be formed here
   // out[k] = <row list[k], w>; list null: rows 0 to count - 1.
   void dots(const double* w, const int64_t* list, int64_t count, double* out) const;
   void dots(const double* w, double* out) const { dots(w, nullptr, n_, out); }

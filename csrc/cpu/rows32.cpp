@@ -34,7 +34,7 @@ Rows32::Rows32(const Rows& rows, int threads)
       n_(rows.n()),
       d1_(rows.d1()),
       d2_(rows.d2()),
-      narrow_width_(rows.d1() > 1 ? padded(rows.d1()) : 0),
+      narrow_width_(rows.has_narrow() ? padded(rows.d1()) : 0),
       width_(rows.d2()) {
   const double lanes = double(simd().lanes32);
   dot_error_ = kRounding * (double(d2_) / lanes + double(d1_) + kFew);
@@ -42,8 +42,8 @@ Rows32::Rows32(const Rows& rows, int threads)
   if (are_safe(rows)) raw_ = rows.raw_wide(), width_ = rows.raw_width();
   if (!raw_) wide_.resize(std::max<int64_t>(1, n_ * d2_));
   narrow_.zero(std::max<int64_t>(kPad, n_ * narrow_width_));
-  if (d1_ == 1) narrow_[0] = 1.0f;
-  if (!raw_ || d1_ > 1) {
+  if (narrow_width_ == 0) narrow_[0] = 1.0f;
+  if (!raw_ || narrow_width_ > 0) {
     rows.count(n_);
 #pragma omp parallel num_threads(threads_) if (threads_ > 1 && n_ * d2_ > kParallelDots)
     {
@@ -53,7 +53,7 @@ Rows32::Rows32(const Rows& rows, int threads)
         double *h = row.data(), *b = h + d2_;
         rows.read(i, b, h);
         for (int64_t c = 0; c < d2_ && !raw_; ++c) wide_[i * d2_ + c] = float(h[c]);
-        for (int64_t a = 0; a < d1_ && d1_ > 1; ++a) narrow_[i * narrow_width_ + a] = float(b[a]);
+        for (int64_t a = 0; a < d1_ && narrow_width_ > 0; ++a) narrow_[i * narrow_width_ + a] = float(b[a]);
       }
     }
   }
@@ -113,7 +113,7 @@ void Rows32::dots_of_all(const double* w, int64_t count, float* out) const {
     const float *b[kChunk], *h[kChunk];
     double dot[kRowsTogether];
     for (int64_t r = 0; r < rows; ++r) b[r] = narrow(begin + r), h[r] = wide(begin + r);
-    if (d1_ == 1) {
+    if (narrow_width_ == 0) {
       simd().gram32(h, h, rows, each.data(), each.data(), count, 0, width_, out + begin * count, count);
     } else {
       for (int64_t k = 0; k < count; ++k)  // the rows of a chunk stay in the first-level cache, or the second
@@ -162,24 +162,19 @@ void Rows32::gram(const int64_t* x, int64_t nx, const int64_t* y, int64_t ny, fl
 }
 
 void Rows32::one(int64_t x, const int64_t* y, int64_t ny, float* out) const {
-  rows_.count(1 + ny);
-  static const float kOne = 1.0f;
-  const float* ones[kRowsTogether] = {&kOne, &kOne, &kOne, &kOne};
-  const int64_t chunks = (ny + kChunk - 1) / kChunk;
-#pragma omp parallel for schedule(static) num_threads(threads_) if (threads_ > 1 && ny * d2_ > kParallelDots)
-  for (int64_t k = 0; k < chunks; ++k) {
-    const int64_t end = std::min(ny, (k + 1) * kChunk);
-    for (int64_t j = k * kChunk; j < end; j += kRowsTogether) {
-      const int64_t rows = std::min(kRowsTogether, end - j);
-      const float *h[kRowsTogether], *b[kRowsTogether];
-      double dots[kRowsTogether], narrows[kRowsTogether];
-      for (int64_t r = 0; r < rows; ++r) h[r] = wide(y[j + r]), b[r] = narrow(y[j + r]);
-      simd().dots32(wide(x), d2_, ones, h, rows, 1, width_, dots);
-      if (d1_ > 1) simd().dots32(narrow(x), narrow_width_, ones, b, rows, 1, narrow_width_, narrows);
-      for (int64_t r = 0; r < rows; ++r) out[j + r] = float(d1_ > 1 ? dots[r] * narrows[r] : dots[r]);
+  for (int64_t j = 0; j < ny; j += kChunk) {
+    const int64_t rows = std::min(kChunk, ny - j);
+    const float* row[kChunk];
+    float narrows[kChunk];
+    for (int64_t r = 0; r < rows; ++r) row[r] = wide(y[j + r]);
+    simd().products32(wide(x), row, rows, width_, out + j);
+    if (narrow_width_ > 0) {
+      for (int64_t r = 0; r < rows; ++r) row[r] = narrow(y[j + r]);
+      simd().products32(narrow(x), row, rows, narrow_width_, narrows);
+      for (int64_t r = 0; r < rows; ++r) out[j + r] *= narrows[r];
     }
-    finish(&x, 1, y + k * kChunk, end - k * kChunk, out + k * kChunk, 0);
   }
+  if (rows_.centred()) finish(&x, 1, y, ny, out, 0);
 }
 
 }  // namespace dq_fast

@@ -29,13 +29,14 @@ class Rows32 {
   void dots_of_all(const double* w, int64_t count, float* out) const;
   // out[i * ld + j] = c(x[i], y[j]).
   void gram(const int64_t* x, int64_t nx, const int64_t* y, int64_t ny, float* out, int64_t ld) const;
-  // out[j] = c(x, y[j]): for one row, bound by reading the others.
+  // out[j] = c(x, y[j]) but for lengths: times inverse(x) inverse(y[j]) where the group is not centred. On the calling
+  // thread, of which there may be several; whoever calls counts the rows.
   void one(int64_t x, const int64_t* y, int64_t ny, float* out) const;
+  double inverse(int64_t i) const { return raw_ ? rows_.inv_wide(i) : 1.0; }  // of the length of a row as it is here
 
  private:
   const float* wide(int64_t i) const { return raw_ ? raw_ + i * width_ : wide_.data() + i * d2_; }
-  double inverse(int64_t i) const { return raw_ ? rows_.inv_wide(i) : 1.0; }  // of the length of wide(i)
-  const float* narrow(int64_t i) const { return d1_ > 1 ? narrow_.data() + i * narrow_width_ : narrow_.data(); }
+  const float* narrow(int64_t i) const { return narrow_.data() + i * narrow_width_; }
   void finish(const int64_t* x, int64_t nx, const int64_t* y, int64_t ny, float* out, int64_t ld) const;
 
   const Rows& rows_;

@@ -48,7 +48,7 @@ def graph_cut_greedy(
     Peak memory of the native code beyond inputs and outputs, for a group of n rows: "naive" about 60 bytes a row;
     "lazy" about 160 bytes a row, a 1 MB pool, and a float32 copy of the narrower factor and of rows that are not
     float32; "gram" that and 4 n^2 bytes (up to 512 MB; beyond, as "lazy"), or 8 n^2 and a float64 copy of the rows (up
-    to 256 MB each) where a group is short and its product of factors wide; all of them up to about a hundred float64
+    to 256 MB each) where that is quicker, as for short groups of wide products; all up to about a hundred float64
     matrices [d1, d2], those of partial sums up to 64 MB together. A given similarity: about 40 bytes a row. On
     CUDA: float64 similarities of as many groups as fit a quarter of the free memory, or 1 GB, and float64 copies of one
     group's rows ("gram", and "auto" where a group's are up to 1 GB), or about 70 bytes a row and 32 MB ("lazy",
@@ -63,10 +63,13 @@ def graph_cut_greedy(
         shifted: similarity 1/2 + 1/2 cos, see `cosine_row_sums`; not looked at with `similarity`.
         center: compare what tells a row from its group, see `cosine_row_sums`; not with `similarity`.
         method: "naive" (a product of the picked row with all rows), "gram" (similarities formed first, where they fit),
-            "lazy" (a pool of candidates, and bounds; memory O(n d)), or "auto". All give the same rows.
+            "lazy" (a pool of candidates, and bounds; memory O(n d)), or "auto": whichever should cost least by n,
+            widths and budget; bounds only where a sample of the rows promises tight ones, and given up midway where
+            they are not. All give the same rows.
         progress: called as progress("greedy", rows picked, rows to pick).
         report: a dictionary that is filled with how it went: "algorithm" (the way of most groups), "groups" (how many
-            were ranked by which way), "switched" (how many of them began another way); from the native code also
+            were finished by which way; "naive" also stands for float32 similarities of each pick, decided in float64),
+            "switched" (how many of them began another way); from the native code also
             "rows_read" (again each time, be it from a cache), "passes" (rows_read / n), "bytes_read" and
             "float64_decisions" (rows whose gains float32 could not tell from the best).
 

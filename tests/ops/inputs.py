@@ -56,6 +56,7 @@ def hard():
         "d = 1": ((torch.randn(50, 1, generator=g),), [0, 50]),
         "wide": ((wide,), [0, 220]),
         "two factors": ((random, torch.randn(160, 5, generator=g)), [0, 50, 160]),
+        "a sign as a factor": ((random[:130], torch.where(random[:130, :1] > 0.4, 2.0, -1.0)), [0, 130]),
         "product wider than long": ((random[:60], wide[:60, :50]), [0, 60]),
         "three factors": ((random[:80, :6], random[:80, 6:10], random[:80, 10:13]), [0, 30, 80]),
         "gradients": ((b, h), [0, 300]),

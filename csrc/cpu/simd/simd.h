@@ -45,6 +45,8 @@ struct Simd {
   // out[i * ld + j] = <xb_i, yb_j> <xh_i, yh_j>; d1 padded, 0: no narrow factor; d2 as above.
   void (*gram32)(const float* const* xh, const float* const* xb, int64_t nx, const float* const* yh,
                  const float* const* yb, int64_t ny, int64_t d1, int64_t d2, float* out, int64_t ld);
+  // out[j] = <x, y_j>, d2 as above.
+  void (*products32)(const float* x, const float* const* y, int64_t ny, int64_t d2, float* out);
   // out[i * ld + j] = <x_i, y_j> where j <= i + diagonal; elsewhere perhaps. Rows of x and y come in panels of lanes64
   // rows, number by number: [d, lanes64]. x is read and out written up to multiples of 4 rows, y of 24 columns.
   void (*gram_panels64)(const double* x, int64_t rows, const double* y, int64_t columns, int64_t d, int64_t diagonal,
@@ -59,6 +61,8 @@ struct Simd {
   int64_t (*all_at_least)(const double* x, const double* y, double e, double limit, int64_t n, int32_t* where);
   void (*subtract32)(const float* s, double factor, double* gains, int64_t n);  // gains -= factor * s
   void (*subtract64)(const double* s, double factor, double* gains, int64_t n);
+  void (*subtract_scaled)(const float* s, const double* scale, double factor, double* gains,
+                          int64_t n);  // gains -= factor * scale * s
   // sums += each of the rows (at most 4), in order; *largest = max(|s|, *largest)
   void (*add_rows32)(const float* const* s, int64_t rows, double* sums, double* largest, int64_t n);
   void (*add_rows64)(const double* const* s, int64_t rows, double* sums, double* largest, int64_t n);

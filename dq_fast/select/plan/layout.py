@@ -14,8 +14,8 @@ FIXED_BYTES = 16 << 20  # whatever the number of rows: blocks being gathered, th
 
 _PAD = 8  # float32 rows are padded to as many numbers where they are copied
 _POOL_BYTES = 3 << 20
-_GRAM_BYTES = 512 << 20  # csrc/cpu/graph_cut_lazy.cpp: kGramNumbers
-_GRAM64_BYTES = 256 << 20  # csrc/cpu/graph_cut_gram64.cpp: kNumbers; of the matrix, and of the copy of the rows
+_GRAM_BYTES = 512 << 20  # csrc/cpu/costs.h: kGramNumbers
+_GRAM64_BYTES = 256 << 20  # csrc/cpu/costs.cpp: kNumbers64; of the matrix, and of the copy of the rows
 _PARTS_BYTES = 64 << 20  # csrc/cpu/rows.cpp: kPartNumbers
 _CHUNKS, _CHUNK_ROWS = 64, 256  # csrc/cpu/rows.cpp
 _TORCH_GRAM = 1 << 27  # dq_fast/ops/graph_cut_torch.py: GRAM_NUMBERS

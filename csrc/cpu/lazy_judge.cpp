@@ -1,0 +1,69 @@
+// Lazy: whether the bounds are worth it, and what to do if not.
+#include <algorithm>
+
+#include "lazy.h"
+
+namespace dq_fast {
+namespace {
+
+constexpr double kSure = 0.03;     // of the other way's cost: spent before judging
+constexpr double kWorse = 1.1;     // how much worse the bounds must look: what was spent is spent
+constexpr int64_t kRecently = 32;  // picks that tell how it goes on
+constexpr int64_t kMostTwins = 4;  // one row in so many waits behind another: then it is they that left doubt
+
+constexpr double kDear = 0.05;  // of the other way's cost: where directions cost less, the first picks tell more
+constexpr double kLoose = 0.5;  // of the squared norm outside the directions: rows without structure have more
+
+}  // namespace
+
+// The better way of having all rows in the pool, for `left` picks of m rows, and its cost.
+Lazy::Everything Lazy::other_way(double m, double left, double* cost) const {
+  const double formed = costs_.formed(m, left), stored = costs_.stored(m, left);
+  const bool fits = job_.method == Method::kAuto && m * m <= double(kGramNumbers);
+  *cost = fits ? std::min(formed, stored) : formed;
+  return fits && stored < formed ? Everything::kStored : Everything::kFormed;
+}
+
+// Before directions are formed: are the bounds likely to be of use?
+void Lazy::probe() {
+  double cost;
+  const Everything other = other_way(double(n_), double(job_.total()), &cost);
+  if (job_.method == Method::kAuto && costs_.directions() > kDear * cost && looseness(rows_, copies_) > kLoose)
+    everything_ = other;
+}
+
+// Compares what was spent for each row ranked of late with what it would cost if all rows were in the pool: with their
+// similarities formed once, or for each pick on the spot.
+void Lazy::judge() {
+  if (everything_ != Everything::kNo) return;
+  const double m = double(pool_.alive() + outside_->size() + (far_ ? far_->size() : 0));
+  const double spent = costs_.renewed(double(renewed_)) + costs_.looked(double(looked_)) +
+                       costs_.joined(double(pool_.products())) + costs_.picked(double(ranked_), double(pool_.used()));
+  const double left = double(job_.total() - ranked_), recently = double(ranked_ - judged_ranked_);
+  double best;
+  const Everything other = other_way(m, left, &best);
+  const double rate = (spent - judged_spent_) / std::max(1.0, recently);
+  if (recently >= double(kRecently)) judged_spent_ = spent, judged_ranked_ = ranked_;
+  if (spent < kSure * best || rate * left < kWorse * best) return;
+  everything_ = other;
+  reset_pool();
+}
+
+// Too many rows too near each other for float32: first treat rows that are the same bit for bit as one, then use
+// float64.
+void Lazy::degrade() {
+  if (!twins_.found()) {
+    const std::vector<int64_t> waiting = twins_.find(here());
+    for (int64_t i : waiting) state_[i] = State::kHidden;
+    if (int64_t(waiting.size()) * kMostTwins > n_) return reset_pool();
+  }
+  everything_ = Everything::kExact;
+  reset_pool();
+}
+
+void Lazy::reset_pool() {
+  pool_.reset(0, Pool::Source::kStored);
+  populate();
+}
+
+}  // namespace dq_fast
