@@ -97,7 +97,8 @@ def pack(images: Images, folder: Path, codec: str, quality: int | None, patch: i
 def whole_at(images: Images, codec: str, quality: int, patch: int, wanted: float, first: Whole) -> float:
     """Bytes of whole images at a PSNR: the logarithm is interpolated between the two qualities around it."""
     tried = {quality: first}
-    step = 2 if wanted > first.psnr else -2
+    step = 2 if abs(wanted - first.psnr) < 2 else 5
+    step = step if wanted > first.psnr else -step
     now = quality
     for _ in range(_STEPS):
         now += step
@@ -198,6 +199,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with the data sets")
     parser.add_argument("--set", dest="sets", action="append", choices=SETS, help="default: all three")
+    parser.add_argument(
+        "--codec", action="append", choices=sorted({c[0] for c in CODECS["photos"]}), help="default: all"
+    )
     parser.add_argument("--count", type=int, help="images of each set (default: 160, 2,000 and 52)")
     parser.add_argument("--full", action="store_true", help="all images")
     parser.add_argument("--csv", type=Path, default=Path(__file__).parents[1] / "results" / "store-sizes.csv")
@@ -206,6 +210,8 @@ def main() -> int:
     for name in parsed.sets or SETS:
         images = load(name, parsed.data, None if parsed.full else parsed.count or QUICK[name])
         for codec, quality, patch in CODECS["small" if name == "cifar10" else "photos"]:
+            if parsed.codec and codec not in parsed.codec:
+                continue
             with tempfile.TemporaryDirectory() as scratch:
                 rows += measure(images, codec, quality, patch or images.patch, Path(scratch))
             with parsed.csv.open("w", newline="") as file:
