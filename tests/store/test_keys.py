@@ -155,13 +155,14 @@ def test_changed_swapped_and_cut_keys(locked):
         with pytest.raises(InputError, match=match):
             check(PackedStore(folder, keys=keys, passphrase=PASSPHRASE))
 
-    for name, data in whole.items():
-        for place in rng.integers(0, len(data), 6):
+    for name in ("00000.key", "seal.json"):
+        data = whole[name]
+        for place in rng.integers(0, len(data), 4):
             broken = bytearray(data)
             broken[place] ^= 1 << rng.integers(0, 8)
             (keys / name).write_bytes(broken)
             refused("keys")
-        for length in (0, 1, 37, len(data) // 2, len(data) - 2):  # the seal's last byte is a line's end
+        for length in (0, 37, len(data) - 2):  # the seal's last byte is a line's end
             (keys / name).write_bytes(data[:length])
             refused("keys")
         (keys / name).write_bytes(data)
