@@ -25,7 +25,7 @@ import torch
 
 from dq_fast import ops
 from dq_fast.bench.case import Setting
-from dq_fast.bench.inputs import cifar10
+from dq_fast.bench.inputs import cifar10, default_cache
 from dq_fast.bench.mixture import Mixture, gradients, rows
 
 METHODS = ("auto", "naive", "gram", "lazy")
@@ -129,7 +129,7 @@ def factors(case: Case, data: tuple[Path, ...]) -> tuple[torch.Tensor, ...] | No
         if len(case.widths) == 2:
             parts.insert(0, gradients(Mixture.load(), offsets, case.widths[0]))
     elif case.rows == "cifar10":
-        found = cifar10(Setting(data=data), wide=case.widths[-1] > 65)
+        found = cifar10(Setting(data=data, cache=default_cache()), wide=case.widths[-1] > 65)
         if case.n > len(found.b) or found.b.shape[1] * found.h.shape[1] != int(np.prod(case.widths)):
             return None
         step = len(found.b) // case.n if case.n > 5_000 and case.groups == 1 else 1  # one class, or some of all

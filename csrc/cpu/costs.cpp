@@ -24,7 +24,7 @@ constexpr double kRenewal64 = 8, kRenewal64Number = 0.07;  // float64
 constexpr double kPick = 50, kPickNumber = 0.45;           // three float64 sums and products of a pick
 constexpr double kStoredGain = 0.5, kNaiveGain = 1.5, kGram64Gain = 1.0;  // one gain subtracted from and compared
 // A float32 similarity put in both of its places: in memory that is new, and with long rows far apart.
-constexpr double kKept = 3, kKeptRow = 1e-3, kKeptMost = 7;
+constexpr double kKept = 3, kKeptRow = 1e-3, kKeptMost = 10;
 constexpr double kCopied = 1.0;   // one number of half a matrix into the other half
 constexpr double kBound = 2.3;    // renewed
 constexpr double kHandling = 80;  // a renewed row: found, sorted, put elsewhere
@@ -34,7 +34,7 @@ constexpr double kPoolSize = 300;                     // usual of kPool
 constexpr double kJoining = 1.3;                      // rows that join the pool for each that is picked
 constexpr double kWorthTrying = 0.8;                  // of the best other way's cost: bounds that are tight cost less
 constexpr double kNear = 1 << 18, kCached = 1 << 22;  // numbers that the second-level cache holds, and the third
-constexpr double kNotNear = 0.02, kMemory = 0.15;     // more for a number that is not there
+constexpr double kNotNear = 0.02, kMemory = 0.12;     // more for a number that is not there
 
 constexpr int64_t kNumbers64 = 1 << 25;  // of a float64 matrix, and of the float64 copy of the rows: 256 MB each
 constexpr double kTight = 1e3;  // squared scale of centred rows above which p - m_i - m_j + m loses too many digits
