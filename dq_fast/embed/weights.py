@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,21 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     path = Path(path)
     if not path.is_file():
         raise InputError(f"weights must be an existing file, got {path}")
+    content, metadata = read_content(path)
+    return (content, metadata) if path.suffix == ".safetensors" else (unwrap(content, path), metadata)
+
+
+def read_content(path: Path, *, allow: Sequence[type] = ()) -> tuple[Any, dict[str, str]]:
+    """What a weights file holds, and its metadata (empty for torch files); nothing in it is executed.
+
+    Args:
+        path: an existing file; ".safetensors" says that it is one, others are torch files.
+        allow: types that a torch file may hold besides torch's own, where torch can be told so (from 2.5 on). Only
+            types that making one of them runs nothing.
+
+    Raises:
+        InputError: it holds something else, or cannot be read.
+    """
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError, safe_open
 
@@ -41,17 +58,20 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
                 return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
         except SafetensorError as error:
             raise InputError(f"weights {path} must be a safetensors file, but cannot be read: {error}") from None
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"weights {path} must hold tensors alone, but reading them would run code ({reason}); "
-            "save the state dict by itself, best as safetensors"
-        ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise InputError(f"weights {path} must be a torch or safetensors file, but cannot be read: {error}") from None
-    return unwrap(content, path), {}
+    allowing = getattr(torch.serialization, "safe_globals", None)
+    with contextlib.nullcontext() if allowing is None else allowing(list(allow)):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True), {}
+        except pickle.UnpicklingError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"weights {path} must hold tensors alone, but reading them would run code ({reason}); "
+                "save the state dict by itself, best as safetensors"
+            ) from None
+        except (RuntimeError, EOFError, ValueError, KeyError) as error:
+            raise InputError(
+                f"weights {path} must be a torch or safetensors file, but cannot be read: {error}"
+            ) from None
 
 
 def unwrap(content: Any, path: Path) -> dict[str, Tensor]:

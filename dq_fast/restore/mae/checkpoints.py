@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dq_fast.embed.classifier import check_device
-from dq_fast.embed.weights import unwrap
+from dq_fast.embed.weights import read_content, unwrap
 from dq_fast.errors import InputError
 from dq_fast.files import atomic_write, read_json
 from dq_fast.restore.mae.keymaps import HUGGING_FACE_EPS, META_EPS, from_hugging_face, is_hugging_face, read_config
@@ -148,27 +146,9 @@ def find_checkpoint(path: str | os.PathLike[str]) -> Path:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str], Any]:
     """State dict, metadata of a safetensors file, and the options that a torch file holds."""
+    content, metadata = read_content(path, allow=[argparse.Namespace])  # a bag of values: making one runs nothing
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                return {key: file.get_tensor(key) for key in file.keys()}, dict(file.metadata() or {}), None  # noqa: SIM118
-        except SafetensorError as error:
-            raise InputError(f"{path} must be a safetensors file, but cannot be read: {error}") from None
-    # A Namespace is a bag of values: making one runs nothing. torch 2.4 cannot be told so.
-    allow = getattr(torch.serialization, "safe_globals", None)
-    with contextlib.nullcontext() if allow is None else allow([argparse.Namespace]):
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"{path} must hold tensors alone, but reading it would run code ({reason}). Where you trust it, "
-                "convert it once: torch.save(torch.load(PATH, weights_only=False)['model'], 'weights.pth')"
-            ) from None
-        except (RuntimeError, EOFError, ValueError, KeyError) as error:
-            raise InputError(f"{path} must be a torch or safetensors file, but cannot be read: {error}") from None
+        return content, metadata, None
     return unwrap(content, path), {}, content.get("args") if isinstance(content, dict) else None
 
 
