@@ -60,8 +60,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_store(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def tiny_store(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
     """A store of `tiny` and its run folder: one epoch, three bins, half of the images. To be read; copy to change."""
     out = tmp_path_factory.mktemp("tiny_store") / "store"
     dq_fast.compress(tiny, out, train_epochs=1, model="resnet20_cifar", n_bins=3, keep=0.5)
-    return out, out.with_name("store.work")
+    before = _files(out.parent)
+    yield out, out.with_name("store.work")
+    changed = {path.as_posix() for path, _, _ in before ^ _files(out.parent)}
+    assert not changed, f"tests that share this store changed it, so others hang on their order: {sorted(changed)}"
+
+
+def _files(folder: Path) -> set[tuple[Path, int, int]]:
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {(path, path.stat().st_size, path.stat().st_mtime_ns) for path in found}

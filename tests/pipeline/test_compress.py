@@ -88,10 +88,9 @@ def test_stages_one_by_one_give_the_same_store(tiny, store, tmp_path):
     assert len(dq.open(tmp_path / "smaller")) == 18
 
 
-def test_other_scores_and_ratios_of_classes(tiny, store, tmp_path):
+def test_other_scores_and_ratios_of_classes(store, work, tmp_path):
     def packed(name, *options):
-        run = store.path.with_name(store.path.name + ".work")
-        assert main(["pack", str(run), str(tmp_path / name), *options]) == 0
+        assert main(["pack", str(work), str(tmp_path / name), *options]) == 0
         return dq.open(tmp_path / name)
 
     random = packed("random", "--score", "random", "--drop-classes", "1=0.5, 2=0")
