@@ -14,30 +14,34 @@ def psnr(squared_error: float, values: int) -> float:
     return float("inf") if squared_error == 0 else float(10 * np.log10(255**2 * values / squared_error))
 
 
-def squared_error(a: np.ndarray, b: np.ndarray) -> float:
-    """Summed squared difference of two uint8 arrays."""
-    return float(((a.astype(np.int32) - b) ** 2).sum(dtype=np.int64))
+def squared_error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Squared difference of uint8 arrays [..., c], summed over the channels, int32 [...]."""
+    difference = a.astype(np.int32) - b
+    return np.asarray(np.einsum("...c,...c->...", difference, difference))
 
 
-def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Structural similarity of two images [h, w, 3]: of their luma, mean over the windows that fit; in [-1, 1]."""
+def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Structural similarity of images [..., h, w, 3], in [-1, 1]: of their luma, mean over the windows that fit."""
     x, y = a @ _LUMA, b @ _LUMA
     mean_x, mean_y = _smoothed(x), _smoothed(y)
-    var_x = _smoothed(x * x) - mean_x**2
-    var_y = _smoothed(y * y) - mean_y**2
-    both = _smoothed(x * y) - mean_x * mean_y
-    top = (2 * mean_x * mean_y + _C1) * (2 * both + _C2)
-    return float((top / ((mean_x**2 + mean_y**2 + _C1) * (var_x + var_y + _C2))).mean())
+    product = mean_x * mean_y
+    squares = mean_x**2 + mean_y**2
+    both = _smoothed(x * y) - product
+    variances = _smoothed(x * x + y * y) - squares
+    top = (2 * product + _C1) * (2 * both + _C2)
+    return np.asarray((top / ((squares + _C1) * (variances + _C2))).mean(axis=(-2, -1)))
 
 
 def _smoothed(plane: np.ndarray) -> np.ndarray:
-    """Gaussian windows where they fit whole; images below 11 px get the largest window that fits."""
-    for axis in (0, 1):
-        reach = min(_REACH, (plane.shape[axis] - 1) // 2)
+    """Gaussian windows where they fit whole [..., h, w]; images below 11 px get the largest window that fits."""
+    for axis in (-2, -1):
+        plane = np.moveaxis(plane, axis, 0)
+        reach = min(_REACH, (plane.shape[0] - 1) // 2)
         weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * _SIGMA**2))
         weights /= weights.sum()
-        length = plane.shape[axis] - 2 * reach
-        plane = sum(  # type: ignore[assignment]
-            weight * np.take(plane, range(k, k + length), axis=axis) for k, weight in enumerate(weights)
-        )
+        length = plane.shape[0] - 2 * reach
+        out = weights[reach] * plane[reach : reach + length]
+        for k in range(reach):  # the window is symmetric
+            out += weights[k] * (plane[k : k + length] + plane[2 * reach - k : 2 * reach - k + length])
+        plane = np.moveaxis(out, 0, axis)
     return plane
