@@ -51,6 +51,7 @@ def register(verbs: Any) -> None:
     arguments.add_sample(verb)
     arguments.add_bins(verb)
     arguments.add_model(verb)
+    arguments.add_embedding(verb)
     arguments.add_pack(verb)
     arguments.add_run(verb)
     group = verb.add_argument_group("this verb")
@@ -148,6 +149,13 @@ def run(parsed: argparse.Namespace) -> int:
             console.print(f"skipped {bad['id']}: {bad['reason']}", highlight=False, markup=False)
         if len(result["bad"]) > 5:
             console.print(f"… and {len(result['bad']) - 5} more; --json lists all", highlight=False)
+        scoring = result["parameters"].get("scoring")
+        if scoring is not None:
+            console.print(
+                f"patches scored in {scoring['precision']}, {scoring['memory_format']}: {scoring['why']}",
+                highlight=False,
+                markup=False,
+            )
         console.print(
             f"The stages' results are in {result['work']}, for other ratios; it may be deleted.",
             highlight=False,

@@ -23,6 +23,7 @@ def register(verbs: Any) -> None:
     arguments.add_source(embed)
     embed.add_argument("folder", metavar="RUN", help=f"{_RUN_HELP}; made here")
     arguments.add_model(embed)
+    arguments.add_embedding(embed)
     arguments.add_run(embed)
     embed.set_defaults(run=run_embed)
 
@@ -69,6 +70,7 @@ def run_embed(parsed: argparse.Namespace) -> None:
             device=device,
             batch_size=parsed.batch_size,
             workers=parsed.workers,
+            precision=options.model.embed_precision,
             progress=progress,
         )
     accuracy = float((embedding.logits.argmax(1) == embedding.labels).mean())

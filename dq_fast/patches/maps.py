@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,6 +21,8 @@ from dq_fast.errors import InputError
 from dq_fast.patches.layers import MapLayer, find_layers
 
 logger = logging.getLogger(__name__)
+
+Within = Callable[[], AbstractContextManager[None]]  # what forward passes run in: a precision
 
 PROBE_IMAGES = 2  # enough to tell the batch from other dimensions
 PROBE_SCALE = 100.0  # the made-up map's spread: its means then pass the limits of ReLU6 and the like on both sides
@@ -95,7 +98,9 @@ def make_plan(model: nn.Module, images: Tensor, layer: str | None) -> Plan:
     return plan
 
 
-def read_maps(model: nn.Module, images: Tensor, labels: Tensor | None, plan: Plan) -> Maps:
+def read_maps(
+    model: nn.Module, images: Tensor, labels: Tensor | None, plan: Plan, within: Within = nullcontext
+) -> Maps:
     """Maps of images [b, 3, H, W] by a plan for images of this size; labels int64 [b], None for the predicted class."""
 
     def target_of(logits: Tensor) -> Tensor:
@@ -105,13 +110,13 @@ def read_maps(model: nn.Module, images: Tensor, labels: Tensor | None, plan: Pla
         images = images.clone() if images.is_inference() else images
         labels = labels.clone() if labels is not None and labels.is_inference() else labels
         if not plan.closed_form:
-            activations, gradient = _head_gradient(model, images, plan.layer, target_of)
+            activations, gradient = _head_gradient(model, images, plan.layer, target_of, within)
             if gradient is None:
                 raise InputError(f"layer must be one that the logits depend on, got {plan.layer.name!r}")
             return Maps(activations, gradient)
         seen: list[Tensor] = []
         with torch.no_grad():
-            target = target_of(_cut(model, images, plan.layer, seen.append))
+            target = target_of(_cut(model, images, plan.layer, seen.append, within))
             linear = plan.layer.linear
             assert linear is not None  # a closed form has one
             activations = plan.layer.to_map(seen[0])
@@ -119,11 +124,11 @@ def read_maps(model: nn.Module, images: Tensor, labels: Tensor | None, plan: Pla
         return Maps(activations, gradient)
 
 
-def read_activations(model: nn.Module, images: Tensor, plan: Plan) -> Tensor:
+def read_activations(model: nn.Module, images: Tensor, plan: Plan, within: Within = nullcontext) -> Tensor:
     """The maps alone [b, c, h, w], without any gradient."""
     seen: list[Tensor] = []
     with evaluating(model), torch.no_grad():
-        _cut(model, images, plan.layer, seen.append)
+        _cut(model, images, plan.layer, seen.append, within)
         return plan.layer.to_map(seen[0])
 
 
@@ -137,7 +142,13 @@ def check_labels(labels: Tensor, logits: Tensor) -> Tensor:
     return labels.to(logits.device)
 
 
-def _cut(model: nn.Module, images: Tensor, layer: MapLayer, at_map: Callable[[Tensor], Tensor | None]) -> Tensor:
+def _cut(
+    model: nn.Module,
+    images: Tensor,
+    layer: MapLayer,
+    at_map: Callable[[Tensor], Tensor | None],
+    within: Within = nullcontext,
+) -> Tensor:
     """Logits [b, C] of one forward pass in which `at_map` sees, and may replace, the layer's output."""
     calls = -1
 
@@ -148,7 +159,8 @@ def _cut(model: nn.Module, images: Tensor, layer: MapLayer, at_map: Callable[[Te
 
     handle = layer.module.register_forward_hook(hook)
     try:
-        logits = model(images)
+        with within():
+            logits = model(images)
     finally:
         handle.remove()
     if calls < layer.call:
@@ -160,7 +172,11 @@ def _cut(model: nn.Module, images: Tensor, layer: MapLayer, at_map: Callable[[Te
 
 
 def _head_gradient(
-    model: nn.Module, images: Tensor, layer: MapLayer, target_of: Callable[[Tensor], Tensor]
+    model: nn.Module,
+    images: Tensor,
+    layer: MapLayer,
+    target_of: Callable[[Tensor], Tensor],
+    within: Within = nullcontext,
 ) -> tuple[Tensor, Tensor | None]:
     """Map and gradient [b, c, h, w] of the target logits; None where they don't depend on the layer's output."""
     leaves: list[Tensor] = []
@@ -172,11 +188,11 @@ def _head_gradient(
         return leaf.clone()  # the head may write into it in place, which a leaf forbids
 
     with torch.no_grad():
-        logits = _cut(model, images, layer, make_leaf)
+        logits = _cut(model, images, layer, make_leaf, within)
         leaf = leaves[0]
         if not logits.requires_grad:
             return layer.to_map(leaf.detach()), None
-        half = leaf.dtype == torch.float16
+        half = torch.float16 in (leaf.dtype, logits.dtype)  # a norm can make float32 of what autocast had in float16
         chosen = logits.gather(1, target_of(logits)[:, None]).float().sum()
         (gradient,) = torch.autograd.grad(chosen * HALF_GRADIENT_SCALE if half else chosen, leaf, allow_unused=True)
     if gradient is None:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dq_fast import ops
+from dq_fast.embed.precision import check_precision, computing, fastest, measure, resolve
 from dq_fast.errors import InputError
 from dq_fast.ops.patch_scores import VARIANTS
 from dq_fast.patches.grid import check_drop, default_patch, keep_top, kept_count, patch_grid
-from dq_fast.patches.maps import Maps, Plan, make_plan, read_activations, read_maps
+from dq_fast.patches.maps import Maps, Plan, Within, evaluating, make_plan, read_activations, read_maps
 from dq_fast.patches.scores import SCORES, Grid, energy, uniform
 
 TARGETS = ("label", "prediction")
@@ -36,6 +37,11 @@ class PixelQuantizer:
         variant: of GradCAM++, see `dq.ops.patch_scores`: "paper", "torchcam" or "grad-cam".
         target: whose logit is explained: "label", or "prediction" (labels are then not needed).
         layer: dotted name of the module whose output is the map; None: found by itself, see `dq_fast.patches.layers`.
+        precision: of the forward pass. None: as the model is, within the caller's autocast if there is one; "float32":
+            autocast off; "bfloat16", "float16" (CUDA): within autocast; "auto": bfloat16 where the processor
+            multiplies it, else float32; "fastest": the faster of the two, timed with the first batch of each shape, so
+            that another run may choose otherwise. Lower precisions change some kept patches (docs/SCORING.md); a model
+            whose weights are not float32 runs as it is with "auto" and "fastest".
 
     The layer, and whether the head allows the closed form, are found out with the first batch of each image size: after
     a change to the model's structure (not its weights) make a new quantizer.
@@ -52,6 +58,7 @@ class PixelQuantizer:
         variant: str = "paper",
         target: str = "label",
         layer: str | None = None,
+        precision: str | None = None,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -65,6 +72,8 @@ class PixelQuantizer:
             raise InputError(f"variant must be one of {', '.join(map(repr, VARIANTS))}, got {variant!r}")
         if target not in TARGETS:
             raise InputError(f"target must be one of {', '.join(map(repr, TARGETS))}, got {target!r}")
+        if precision is not None:
+            check_precision("precision", precision)
         self.model = model
         self.grid = grid
         self.drop = drop
@@ -74,6 +83,7 @@ class PixelQuantizer:
         self.variant = variant
         self.target = target
         self.layer = layer
+        self.precision = precision
         self._plans: dict[tuple[Any, ...], Plan] = {}
 
     def __call__(
@@ -182,7 +192,7 @@ class PixelQuantizer:
         """A function of which of the images (None: all) and a grid, which gives their scores [members, P]."""
         if self.score == "energy":
             model, images = self._placed(images)
-            activations = read_activations(model, images, self.plan(images))
+            activations = read_activations(model, images, self.plan(images), self._within(model, images))
             return lambda some, grid: _finite(energy(activations if some is None else activations[some], grid))
         maps = self.maps(images, labels)
 
@@ -202,7 +212,7 @@ class PixelQuantizer:
             raise InputError("images must have at least one image, got none")
         target = None if self.target == "prediction" else _labels(labels, len(images))
         model, images = self._placed(images)
-        return read_maps(model, images, target, self.plan(images))
+        return read_maps(model, images, target, self.plan(images), self._within(model, images))
 
     def _placed(self, images: Tensor) -> tuple[nn.Module, Tensor]:
         """The model that hooks run in, and the images where it is."""
@@ -212,11 +222,33 @@ class PixelQuantizer:
             images = images.to(parameter.device)
         return model, images
 
+    def chosen_precision(self, images: Tensor) -> str | None:
+        """What `precision` comes to for images [b, 3, H, W]; "fastest" times the model with them, once a shape."""
+        model, images = self._placed(images)
+        if self.precision not in ("auto", "fastest"):
+            if self.precision is not None:
+                check_precision("precision", self.precision, images.device)
+            return self.precision
+        if any(p.is_floating_point() and p.dtype != torch.float32 for p in model.parameters()):
+            return None
+        if self.precision == "auto":
+            return resolve("auto", images.device)[0]
+        with evaluating(model):
+            return fastest(measure(model, images, [("float32", None), ("bfloat16", None)]))[0]
+
+    def _within(self, model: nn.Module, images: Tensor) -> Within:
+        precision = self.chosen_precision(images)
+        return lambda: computing(images.device, precision)
+
     def plan(self, images: Tensor) -> Plan:
-        """Where the map is read for images of this size and type, and whether in closed form; found once."""
+        """Where the map is read for images of this size and type, and whether in closed form; found once.
+
+        It is looked for without autocast where a precision was asked for: rounding blurs what tells heads apart.
+        """
         key = (tuple(images.shape[1:]), images.dtype, images.device)
         if key not in self._plans:
-            self._plans[key] = make_plan(_unwrapped(self.model), images, self.layer)
+            with computing(images.device, None if self.precision is None else "float32"):
+                self._plans[key] = make_plan(_unwrapped(self.model), images, self.layer)
         return self._plans[key]
 
 
@@ -226,7 +258,8 @@ def _finite(scores: Tensor) -> Tensor:
     if bool(bad.any()):
         raise InputError(
             f"images must give finite activations and gradients, got NaN or infinity for {int(bad.sum())} of "
-            f"{len(scores)} (first: number {int(bad.nonzero()[0, 0])}); look at their values and at the weights"
+            f"{len(scores)} (first: number {int(bad.nonzero()[0, 0])}); look at their values, at the weights, "
+            "and at the precision if it is float16, whose largest number is 65504"
         )
     return scores
 

@@ -154,6 +154,7 @@ def _embed_new(
         batch_size=batch_size,
         device=device,
         max_bad=1.0,  # judged with those of before
+        precision=run.require("embed", "")["parameters"].get("precision", "float32"),
         workers=workers,
         progress=progress,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dq_fast.data import Source
+from dq_fast.embed.precision import check_precision
 from dq_fast.errors import InputError
 from dq_fast.pipeline import stages
 from dq_fast.pipeline.choose import OnPlan, at_depth, bins_stage, plan_bins_stage, plan_unread, sample_stage
@@ -181,6 +182,8 @@ def compress_run(
     timer = _Timer(run)
     try:
         device = stages.pick_device(device)
+        check_precision("embed_precision", options.model.embed_precision, device)
+        check_precision("precision", options.pack.precision, device)
         with timer.stage("source"):
             images = stages.source_stage(run, str(source), options.source)
         for name, given in (
@@ -211,6 +214,7 @@ def compress_run(
             device=device,
             batch_size=batch_size,
             workers=workers,
+            precision=options.model.embed_precision,
             progress=progress,
         )
     with timer.stage("bins"):

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from dq_fast.embed.extract import check_embed_precision
+from dq_fast.embed.precision import check_precision
 from dq_fast.errors import InputError
 from dq_fast.patches.quantizer import TARGETS
 from dq_fast.patches.scores import SCORES
@@ -45,6 +47,7 @@ class ModelOptions:
         pretrained: take the weights that the model's package offers.
         train_epochs: epochs of training on the source; None is 10 without weights (as in the paper) and 0 with them.
         input_size, mean, std: how images enter the model; None takes the model's own, or the images' own size.
+        embed_precision: of the embedding's forward pass, "float32", "bfloat16" or (CUDA) "float16"; see `embed`.
         seed: of initialisation and training.
     """
 
@@ -55,7 +58,12 @@ class ModelOptions:
     input_size: tuple[int, int] | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    embed_precision: str = "float32"
     seed: int = 0
+
+    def plain(self) -> dict[str, Any]:
+        """What the model itself depends on, for its stage's record."""
+        return {name: value for name, value in asdict(self).items() if name != "embed_precision"}
 
 
 @dataclass(frozen=True)
@@ -166,6 +174,8 @@ class PackOptions:
         target: whose logit GradCAM++ explains: "label" or "prediction".
         layer: dotted name of the module whose output is the map; None is found by itself.
         variant: of GradCAM++, see `dq_fast.ops.patch_scores`.
+        precision: of the classifier's forward pass: "float32", "bfloat16", "float16" (CUDA); "auto" by what the
+            processor can do, "fastest" by timing a batch (docs/SCORING.md).
         codec: one of `dq_fast.store.CODECS`; None is lossless for images up to 64 px and JPEG for larger.
         quality: of the lossy codecs, 1 to 100; None is the codec's default here.
         seed: of the shuffling, and of random scores.
@@ -180,6 +190,7 @@ class PackOptions:
     target: str = "label"
     layer: str | None = None
     variant: str = "paper"
+    precision: str = "auto"
     codec: str | None = None
     quality: int | None = None
     seed: int = 0
@@ -235,6 +246,8 @@ class Options:
             _fraction(f"drop_classes[{name!r}]", ratio, high_open=True)
         _choice("score", self.pack.score, SCORES)
         _choice("target", self.pack.target, TARGETS)
+        check_precision("precision", self.pack.precision)
+        check_embed_precision("embed_precision", self.model.embed_precision)
         _choice("variant", self.pack.variant, ("paper", "torchcam", "grad-cam"))
         _choice("codec", self.pack.codec, (None, "png", "webp-lossless", "jpeg", "webp", "avif"))
         if self.pack.patch is not None:

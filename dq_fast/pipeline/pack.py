@@ -14,6 +14,7 @@ import torch
 
 from dq_fast.data import Source, read_batches
 from dq_fast.embed import Classifier, Embedding
+from dq_fast.embed.precision import Arithmetic
 from dq_fast.errors import BadImageError, InputError
 from dq_fast.files import read_json, write_json
 from dq_fast.patches import PixelQuantizer, default_patch, patch_grid
@@ -21,6 +22,7 @@ from dq_fast.pipeline.choose import bins_changes
 from dq_fast.pipeline.members import left_out
 from dq_fast.pipeline.options import PackOptions, numbered
 from dq_fast.pipeline.run import RunFolder
+from dq_fast.pipeline.scoring import as_asked, scoring_of
 from dq_fast.pipeline.stages import Ints
 from dq_fast.pipeline.times import timed
 from dq_fast.progress import Progress, silent
@@ -62,11 +64,16 @@ def pack_stage(
     patch = options.patch or default_patch(*typical)
     codec = options.codec or default_codec(*typical)[0]
     parameters = {**_chosen(run), **asdict(options), "patch": patch, "codec": codec}
-    key = {"after": run.digest("sample"), "parameters": parameters}
     if out.exists():
         if _is_this(out, parameters, source, [embedding.ids[row] for row in rows]):
             return
         raise InputError(f"{out} exists and is not what these parameters give: choose another folder or delete it")
+    classifier.module.to(device)
+    scores = options.score != "random" and any(_ratios(options, source.class_names))
+    scoring = scoring_of(run, classifier, options.precision, batch_size) if scores else None
+    if scoring is not None:
+        parameters["scoring"] = scoring.as_dict()
+    key = {"after": run.digest("sample"), "parameters": parameters}
     run.written.add("pack")
     building = run.path / "pack"
     store = building / "store"
@@ -90,7 +97,7 @@ def pack_stage(
             hflip=source.hflip,
         ) as writer,
     ):
-        _write(writer, source, classifier, embedding, rows, patch, options, device, batch_size, workers, progress)
+        _write(writer, source, classifier, embedding, rows, patch, options, scoring, batch_size, workers, progress)
         record = run.require("source", "")
         gone = left_out(run)
         kept_bytes = sum(source.size_of(int(embedding.index[row])) for row in rows)
@@ -135,6 +142,9 @@ def _chosen(run: RunFolder) -> dict[str, Any]:
         given.update(
             {k: v for k, v in run.require(stage, "")["parameters"].items() if k not in ("seed", "typical_size")}
         )
+    embedded = run.require("embed", "")["parameters"].get("precision")
+    if embedded is not None:
+        given["embed_precision"] = embedded
     changes = bins_changes(run)
     if changes:
         given["changes"] = changes
@@ -145,7 +155,7 @@ def _is_this(out: Path, parameters: dict[str, Any], source: Source, ids: list[st
     if not (out / "manifest.json").is_file():
         return False
     manifest = Manifest.read(out).content
-    if manifest["parameters"] != parameters or manifest["source"].get("fingerprint") != source.fingerprint():
+    if as_asked(manifest["parameters"]) != parameters or manifest["source"].get("fingerprint") != source.fingerprint():
         return False
     return list(PackedStore(out).ids) == ids  # images may have been removed from the run, and bins ranked again
 
@@ -158,7 +168,7 @@ def _write(
     rows: Ints,
     patch: int,
     options: PackOptions,
-    device: str,
+    scoring: Arithmetic | None,
     batch_size: int,
     workers: int | None,
     progress: Progress,
@@ -172,8 +182,10 @@ def _write(
         variant=options.variant,
         target=options.target,
         layer=options.layer,
+        precision=None if scoring is None else scoring.precision,
     )
-    classifier.module.to(device)
+    if scoring is not None:
+        scoring.place(classifier.module)
     batch_size = classifier.forward_size(batch_size)
     begin = (
         writer.done - writer.done % batch_size
@@ -198,6 +210,7 @@ def _write(
         grids = [patch_grid(image.shape[0], image.shape[1], patch) for image, _ in images]
         if any(drop):
             x = classifier.normalize(torch.from_numpy(np.stack([resized for _, resized in images])))
+            x = x if scoring is None else scoring.images(x)
             kept = quantizer.keep(x, torch.from_numpy(labels), grids, ids=[embedding.ids[row] for row in batch])
         else:
             kept = [np.arange(r * c) for r, c in grids]

@@ -285,7 +285,10 @@ def _scores(
     classifier = load_model(run, device)
     classifier.module.to(device)
     settings = {name: parameters[name] for name in ("variant", "score", "target", "layer") if name in parameters}
-    quantizer = PixelQuantizer(classifier.module, **settings)
+    precision = parameters.get("scoring", {}).get("precision")
+    if precision == "float16" and classifier.device.type != "cuda":
+        precision = "float32"
+    quantizer = PixelQuantizer(classifier.module, **settings, precision=precision)
 
     def score(image: NDArray[np.uint8], label: int, grid: tuple[int, int]) -> NDArray[np.float32]:
         x = classifier.normalize(torch.from_numpy(np.array(classifier.resize(image)))[None])

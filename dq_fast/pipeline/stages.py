@@ -131,7 +131,7 @@ def model_stage(
     small = max(typical) <= SMALL_SIDE
     name = options.model or ("resnet20_cifar" if small else "resnet18")
     parameters = {
-        **asdict(options),
+        **options.plain(),
         "model": name,
         "weights_sha256": None if options.weights is None else _weights_digest(options.weights),
         "typical_size": typical,
@@ -217,6 +217,7 @@ def embed_stage(
     device: str = "cpu",
     batch_size: int = 128,
     workers: int | None = None,
+    precision: str = "float32",
     progress: Progress = silent,
 ) -> Embedding:
     """Features and logits of every readable image, in one pass.
@@ -224,7 +225,9 @@ def embed_stage(
     A classifier whose head is not of these classes (an ImageNet model, say) gets one here, by logistic regression on
     the features: its gradients and class activations then speak of the classes of the data set. It is changed.
     """
-    parameters = {"max_bad": max_bad}
+    parameters: dict[str, Any] = {"max_bad": max_bad}
+    if precision != "float32":
+        parameters["precision"] = precision
     if run.is_current("embed", parameters):
         if classifier.state == "body":
             classifier.replace_head(load_model(run, device).head)
@@ -238,6 +241,7 @@ def embed_stage(
             device=device,
             max_bad=max_bad,
             workers=workers,
+            precision=precision,
             progress=progress,
         )
         embedding.index = positions[embedding.index]
