@@ -12,7 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,7 @@ import torch
 from dq_fast import PixelQuantizer, open_source
 from dq_fast.data import Source, read_batches
 from dq_fast.embed import Classifier, load_classifier
+from dq_fast.embed.precision import FORMATS, computing, native_bfloat16
 from dq_fast.patches import default_patch, patch_grid
 from dq_fast.store import StoreWriter
 
@@ -34,8 +35,11 @@ class Line:
     """One line of the CSV.
 
     Attributes:
-        case: "batch" (images in memory) or "pack" (a source to a store).
+        case: "batch" (images in memory), "precision" (the same in every precision and memory format) or "pack" (a
+            source to a store).
+        model: the classifier.
         way: what ran.
+        precision, memory_format: how the model ran.
         images: how many.
         seconds: median.
         against: the way that `ratio` has below the line: seconds over its seconds.
@@ -43,7 +47,10 @@ class Line:
     """
 
     case: str
+    model: str
     way: str
+    precision: str
+    memory_format: str
     images: int
     seconds: float
     against: str
@@ -101,6 +108,31 @@ def batch_ways(model: str, count: int) -> dict[str, Call]:
 
         ways["grad-cam"] = grad_cam
     return ways
+
+
+def precision_ways(model: str, count: int, precisions: list[str]) -> dict[str, Call]:
+    """Forward pass and scores, "WAY PRECISION FORMAT", in every precision and memory format, of one batch."""
+    made = {memory: load_classifier(model) for memory in FORMATS}
+    height, width = next(iter(made.values())).input_size
+    images = torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(0))
+    ways: dict[str, Call] = {}
+    for precision in precisions:
+        for memory, classifier in made.items():
+            module = classifier.module.to(memory_format=FORMATS[memory])  # type: ignore[call-overload]
+            ways |= {f"{way} {precision} {memory}": call for way, call in _both(module, images, precision, memory)}
+    return ways
+
+
+def _both(module: torch.nn.Module, images: torch.Tensor, precision: str, memory: str) -> Iterator[tuple[str, Call]]:
+    x = images.contiguous(memory_format=FORMATS[memory])
+    quantizer = PixelQuantizer(module, precision=precision, target="prediction")
+
+    def forward() -> object:
+        with torch.inference_mode(), computing("cpu", precision):
+            return module(x)
+
+    yield "forward", forward
+    yield "dq_fast", lambda: quantizer(x)
 
 
 def pack_ways(source: Source, classifier: Classifier, count: int, batch_size: int, work: Path) -> dict[str, Call]:
@@ -184,34 +216,88 @@ def main() -> int:
         "--source", metavar="SPEC", help="images to pack, as for dq-fast compress; left out: no packing"
     )
     parser.add_argument("--images", type=int, default=500, metavar="N", help="of it (default: 500)")
-    parser.add_argument("--csv", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--precisions",
+        metavar="MODEL=N",
+        nargs="+",
+        default=[],
+        help="and N images of these models in float32 and bfloat16, channels-last and contiguous",
+    )
+    parser.add_argument("--only-precisions", action="store_true")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="lines of other cases and models in it stay")
     given = parser.parse_args()
-    machine = f"{platform.machine()}, {torch.get_num_threads()} threads; torch {torch.__version__}"
+    native = "" if native_bfloat16("cpu") else "no "
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, {native}bfloat16; torch {torch.__version__}"
     lines: list[Line] = []
 
-    def report(case: str, images: int, seconds: dict[str, float], against: dict[str, tuple[str, float]]) -> None:
+    def report(
+        case: str, model: str, images: int, seconds: dict[str, float], against: dict[str, tuple[str, float]]
+    ) -> None:
         for way, taken in seconds.items():
             other, limit = against.get(way, ("", 0.0))
             ratio = taken / seconds[other] if other in seconds else 1.0
-            lines.append(Line(case, way, images, round(taken, 4), other, round(ratio, 3), limit, machine))
-            print(f"{case:6} {way:15} {taken * 1000:9.1f} ms  {f'{ratio:.2f} x {other}' if other else ''}", flush=True)
+            name, precision, memory = way.split() if case == "precision" else (way, "float32", "channels_last")
+            lines.append(
+                Line(
+                    case,
+                    model,
+                    name,
+                    precision,
+                    memory,
+                    images,
+                    round(taken, 4),
+                    other,
+                    round(ratio, 3),
+                    limit,
+                    machine,
+                )
+            )
+            print(f"{case:9} {model:20} {way:36} {taken * 1000:9.1f} ms  {ratio:.2f} x {other or 'itself'}", flush=True)
 
-    seconds = in_turn(batch_ways(given.model, given.batch), given.rounds)
-    limits = {"dq_fast": ("forward", 1.1), "torchcam": ("dq_fast", -1.2), "grad-cam": ("dq_fast", -3.5)}
-    report("batch", given.batch, seconds, limits)
-    if given.source:
+    if not given.only_precisions:
+        seconds = in_turn(batch_ways(given.model, given.batch), given.rounds)
+        limits = {"dq_fast": ("forward", 1.1), "torchcam": ("dq_fast", -1.2), "grad-cam": ("dq_fast", -3.5)}
+        report("batch", given.model, given.batch, seconds, limits)
+    for spec in given.precisions:
+        model, _, count = spec.partition("=")
+        seconds = in_turn(precision_ways(model, int(count), ["float32", "bfloat16"]), given.rounds)
+        report("precision", model, int(count), seconds, _against(seconds))
+    if given.source and not given.only_precisions:
         source = open_source(given.source)
         classifier = load_classifier(given.model, num_classes=len(source.class_names), input_size=(224, 224))
         with tempfile.TemporaryDirectory() as work:
             seconds = in_turn(pack_ways(source, classifier, given.images, 128, Path(work)), 3)
         slowest = max((way for way in seconds if way != "pack"), key=lambda way: seconds[way])
-        report("pack", min(given.images, len(source)), seconds, {"pack": (slowest, 1.25)})
+        report("pack", given.model, min(given.images, len(source)), seconds, {"pack": (slowest, 1.25)})
     if given.csv:
+        lines = _with_others(given.csv, lines)
         with given.csv.open("w", newline="") as file:
             table = csv.DictWriter(file, [field.name for field in fields(Line)])
             table.writeheader()
             table.writerows(asdict(line) for line in lines)
     return 0
+
+
+def _against(seconds: dict[str, float]) -> dict[str, tuple[str, float]]:
+    """Scores beside the same forward pass, and forward passes beside float32's channels-last one."""
+    found = {}
+    for way in seconds:
+        name, how = way.split(maxsplit=1)
+        found[way] = (f"forward {how}", 1.1) if name == "dq_fast" else ("forward float32 channels_last", 0.0)
+    return found
+
+
+def _with_others(file: Path, lines: list[Line]) -> list[Line]:
+    """The lines of a file whose case and model were not measured now, and those that were."""
+    measured = {(line.case, line.model) for line in lines}
+    before: list[Line] = []
+    if file.is_file():
+        with file.open(newline="") as text:
+            for row in csv.DictReader(text):
+                numbers = {"images": int(row["images"])}
+                reals = {name: float(row[name]) for name in ("seconds", "ratio", "limit")}
+                before.append(Line(**{**row, **numbers, **reals}))  # type: ignore[arg-type]
+    return [line for line in before if (line.case, line.model) not in measured] + lines
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Lower precisions are torch's autocast: products of matrices and convolutions in bfloat16 or float16, weights and what
 autocast holds to need it in float32. What "auto" takes follows from what the processor can do and from nothing else, no
 clock and no load, so that the same seed gives the same bytes again: bfloat16 changes which patches are kept (of real
-images 0.2 % of them, docs/SCORING.md), and the two memory formats round differently.
+images 0.1 to 0.4 % of them at θ = 0.2, docs/SCORING.md), and the two memory formats round differently.
 """
 
 from __future__ import annotations
@@ -178,8 +178,8 @@ def _wait(device: torch.device) -> None:
 def computing(device: str | torch.device, precision: str | None) -> Iterator[None]:
     """Forward passes in a precision, whatever autocast is outside; None takes that of outside.
 
-    Weights are converted anew in every pass: torch's cache of them would outlive this block inside a caller's autocast,
-    and weights that were converted without a graph get no gradients when that caller trains.
+    Weights are converted in every pass: inside a caller's autocast torch's cache would hold a second copy of them until
+    that one ends.
     """
     kind = torch.device(device).type
     if precision in (None, "float32") and not torch.is_autocast_enabled(kind):

@@ -83,7 +83,7 @@ def test_an_error_in_the_forward_pass_leaves_no_traces(images):
 
 @pytest.mark.parametrize("precision", [None, "bfloat16", "float32"])
 def test_training_goes_on_inside_the_callers_autocast(images, precision):
-    """Weights that were converted for scores, without a graph, must not be the ones that the training step sees."""
+    """Nothing of how scores are made, without a graph, reaches the training step after it."""
     model = SmallNet().train()
     with torch.autocast("cpu", torch.bfloat16):
         found = dq.PixelQuantizer(model, precision=precision).maps(images, LABELS)
