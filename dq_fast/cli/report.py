@@ -10,13 +10,16 @@ from dq_fast.cli.console import HelpFormatter, add_output_options, natural, prin
 
 _DESCRIPTION = """\
 Writes one HTML file that needs nothing else: summary, images (original, attention, kept patches, where they lie in the
-mosaic, restored), the bins in the plane, samples by class and bin, bytes, times of the stages, parameters, versions.
-OUT is a store or a run folder. What is not there (no bins yet, the source gone, keys elsewhere) is left out, and the
-page says so. Needs the extra `report`: pip install 'dq_fast[report]'.
+mosaic, restored, with --mae also by a masked autoencoder), the bins in the plane, samples by class and bin, bytes,
+times of the stages, parameters, versions. OUT is a store or a run folder. What is not there (no bins yet, the source
+gone, keys elsewhere) is left out, and the page says so. Needs the extra `report`: pip install 'dq_fast[report]'; --mae
+needs `images` as well.
 
   dq-fast report photos.dq                      photos.dq.html; bins and times from the run folder photos.dq.work
   dq-fast report run --projection pca           a run folder whose store is not packed yet; a quicker layout
   dq-fast report photos.dq -o look.html --class coat --images 20
+  dq-fast report cifar.dq --mae                 restored twice: by --fill, and by the autoencoder of the package
+  dq-fast report photos.dq --mae photos.mae     by one that mae-train made
 """
 
 
@@ -51,6 +54,14 @@ def register(verbs: Any) -> None:
         choices=("mean", "nearest", "inpaint"),
         help="what dropped patches become in restored images",
     )
+    shown.add_argument(
+        "--mae",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="show beside --fill what a masked autoencoder makes of the dropped patches. Without CHECKPOINT: the one "
+        "that comes with the package, for images up to 64 px in patches of 4 px. Else as for restore --mae",
+    )
     shown.add_argument("--seed", type=natural, default=0, help="which images and points, and their layout")
     verb.add_argument("--device", default="auto", metavar="DEVICE", help="cpu, cuda, …; auto: a GPU where there is one")
     add_output_options(verb)
@@ -69,6 +80,7 @@ def run(parsed: argparse.Namespace) -> None:
             work=parsed.work,
             keys=keys.to_read(parsed, parsed.out),
             fill=parsed.fill,
+            mae=parsed.mae,
             images=parsed.images,
             points=parsed.points,
             projection=parsed.projection,

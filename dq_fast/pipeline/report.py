@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from dq_fast.data import Source
 from dq_fast.embed import Embedding
 from dq_fast.errors import BadImageError, InputError
 from dq_fast.files import read_json
-from dq_fast.patches import PixelQuantizer
 from dq_fast.pipeline.choose import load_bins
-from dq_fast.pipeline.options import SourceOptions
+from dq_fast.pipeline.report_images import Fills, load_autoencoder, originals, patch_scores, spread_over_classes
 from dq_fast.pipeline.report_tables import bin_bars, byte_bars, class_bars, second_bars, store_facts, text
 from dq_fast.pipeline.run import STAGES, RunFolder
-from dq_fast.pipeline.stages import load_embedding, load_model, open_part
+from dq_fast.pipeline.stages import load_embedding
 from dq_fast.pipeline.summary import store_summary
 from dq_fast.pipeline.times import stage_seconds
 from dq_fast.progress import Progress, silent
@@ -30,7 +27,6 @@ from dq_fast.report.images import picture, sheet
 from dq_fast.report.maps import require_matplotlib
 from dq_fast.report.plane import check_projection
 from dq_fast.report.views import bin_maps
-from dq_fast.restore import Store
 from dq_fast.restore import open as open_store
 from dq_fast.select import SampleQuantizer
 from dq_fast.store import Keys, PackedStore
@@ -63,6 +59,7 @@ def write_report(
     work: str | os.PathLike[str] | None = None,
     keys: str | os.PathLike[str] | Keys | None = None,
     fill: str = "mean",
+    mae: str | os.PathLike[str] | None = None,
     images: int = IMAGES,
     points: int = POINTS,
     projection: str = "tsne",
@@ -79,6 +76,8 @@ def write_report(
         work: the run folder of a store; None is ``<path>.work``, if that is there.
         keys: folder of the position keys, if they are not in the store.
         fill: what dropped patches become.
+        mae: checkpoint of a masked autoencoder whose restoration is shown beside the fill's; "auto" is the one that
+            comes with the package, for stores of small images in patches of 4 px.
         images: rows of the contact sheet.
         points: samples laid out in the plane, at most.
         projection: "tsne", "umap" or "pca".
@@ -106,10 +105,13 @@ def write_report(
     if class_name is not None and class_name not in found.class_names:
         known = ", ".join(map(repr, found.class_names[:20]))
         raise InputError(f"class must be one of the data set's ({known}), got {class_name!r}")
+    fills = Fills(fill)
+    if mae is not None and found.store is not None:
+        fills = Fills(fill, *load_autoencoder(found.store, mae, device))
     parts: list[Callable[[], None]] = [
         lambda: _facts(report, found),
         lambda: _tables(report, found),
-        lambda: _pictures(report, found, keys, fill, images, seed, device),
+        lambda: _pictures(report, found, keys, fills, images, seed, device),
         lambda: _maps(report, found, points, projection, class_name, seed),
     ]
     for done, part in enumerate(parts):
@@ -218,7 +220,7 @@ def _pictures(
     report: Report,
     found: _Found,
     keys: str | os.PathLike[str] | Keys | None,
-    fill: str,
+    fills: Fills,
     count: int,
     seed: int,
     device: str,
@@ -231,71 +233,24 @@ def _pictures(
     if not count:
         return
     try:
-        store = open_store(found.store.path, keys=keys, fill=fill)
+        store = open_store(found.store.path, keys=keys, fill=fills.fill)
         store.patches(0)
     except InputError as error:
         report.left_out.append(f"Images: {error}.")
         return
-    original = _originals(store)
+    original = originals(store)
     if original is None:
         report.left_out.append("Original images and attention: the source is not where it was, or has changed.")
-    scores = None if found.run is None or original is None else _scores(found.run, store, device)
+    scores = None if found.run is None or original is None else patch_scores(found.run, store, device)
     if original is not None and scores is None:
         report.left_out.append("Attention: it takes the run's classifier, which is not there.")
     chosen = spread_over_classes(store.labels, count, seed)
+    report.fills = fills.words()
     try:
-        report.sheets = [sheet(store, i, original=original, scores=scores) for i in chosen]
+        report.sheets = [sheet(store, i, original=original, scores=scores, mae=fills.mae) for i in chosen]
     except BadImageError as error:
         report.left_out.append(f"Original images and attention: {error}.")
-        report.sheets = [sheet(store, i, original=None, scores=None) for i in chosen]
-
-
-def spread_over_classes(labels: NDArray[np.int64], count: int, seed: int) -> list[int]:
-    """`count` images, or all: one of each class in turn, classes and images drawn by `seed`."""
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(labels))
-    turn = np.empty(len(labels), np.int64)  # how many of its class come before an image
-    for label in np.unique(labels):
-        mine = order[labels[order] == label]
-        turn[mine] = np.arange(len(mine))
-    ranks = np.lexsort((np.argsort(order), turn))
-    return sorted(ranks[:count].tolist(), key=lambda i: (int(labels[i]), i))
-
-
-def _originals(store: Store) -> Callable[[int], NDArray[np.uint8]] | None:
-    """A reader of the images as they were, if the source of the store is still where it was and the same."""
-    origin = store.manifest["source"]
-    try:
-        source: Source = open_part(origin["spec"], SourceOptions(**origin["options"]))
-        if source.fingerprint() != origin["fingerprint"]:
-            return None
-    except (InputError, KeyError, TypeError, OSError):
-        return None
-    place = {id: i for i, id in enumerate(source.ids)}
-    return lambda i: source.read(place[store.ids[i]])
-
-
-def _scores(
-    run: RunFolder, store: Store, device: str
-) -> Callable[[NDArray[np.uint8], int, tuple[int, int]], NDArray[np.float32]] | None:
-    """Scores of an image's patches by the run's classifier, as they were when the store was packed; None: by chance."""
-    parameters = store.manifest["parameters"]
-    if run.record("model") is None or parameters.get("score") == "random":
-        return None
-    classifier = load_model(run, device)
-    classifier.module.to(device)
-    settings = {name: parameters[name] for name in ("variant", "score", "target", "layer") if name in parameters}
-    precision = parameters.get("scoring", {}).get("precision")
-    if precision == "float16" and classifier.device.type != "cuda":
-        precision = "float32"
-    quantizer = PixelQuantizer(classifier.module, **settings, precision=precision)
-
-    def score(image: NDArray[np.uint8], label: int, grid: tuple[int, int]) -> NDArray[np.float32]:
-        x = classifier.normalize(torch.from_numpy(np.array(classifier.resize(image)))[None])
-        found: NDArray[np.float32] = quantizer.scores(x, torch.tensor([label]), [grid])[0].cpu().numpy()
-        return found
-
-    return score
+        report.sheets = [sheet(store, i, original=None, scores=None, mae=fills.mae) for i in chosen]
 
 
 def _maps(report: Report, found: _Found, points: int, projection: str, class_name: str | None, seed: int) -> None:

@@ -73,6 +73,7 @@ class Report:
         summary: names and values.
         left_out: what is not in the report, and why, one sentence each.
         sheets: contact sheet.
+        fills: how the columns of the contact sheet that show restored images were restored, in words.
         mosaic: part of a shard's mosaic.
         maps: bins in the plane.
         classes, bins, bytes, seconds: tables with bars.
@@ -84,6 +85,7 @@ class Report:
     summary: list[tuple[str, str]] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
+    fills: dict[str, str] = field(default_factory=dict)
     mosaic: Picture | None = None
     maps: list[Map] = field(default_factory=list)
     classes: list[Bar] = field(default_factory=list)

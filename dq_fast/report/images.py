@@ -12,6 +12,7 @@ from PIL import Image
 
 from dq_fast.report.data import Picture, Sheet
 from dq_fast.restore import Store
+from dq_fast.restore.fill import Fill
 from dq_fast.restore.sheet import GREY, mosaic_cells
 from dq_fast.store.layout import Pixels, grid_of, mosaic_grid
 
@@ -21,7 +22,7 @@ _DIM = 0.22  # brightness of the patches of other images in a mosaic
 _MARK = np.array([255, 120, 0], np.uint8)  # where cells are too small to be seen on their own
 _SEEN = 4  # px of a cell on the page below which it is marked
 
-COLUMNS = ("original", "attention", "kept", "mosaic", "restored")
+COLUMNS = ("original", "attention", "kept", "mosaic", "restored", "MAE")
 
 Scores = NDArray[np.float32]
 
@@ -32,8 +33,17 @@ def sheet(
     *,
     original: Callable[[int], Pixels] | None,
     scores: Callable[[Pixels, int, tuple[int, int]], Scores] | None,
+    mae: Fill | None = None,
 ) -> Sheet:
-    """The pictures of image i of a store; those of which nothing is known are left out."""
+    """The pictures of image i of a store; those of which nothing is known are left out.
+
+    Args:
+        store: whose image; its own fill makes "restored".
+        i: which.
+        original: gives an image as it was, if the source is there.
+        scores: gives the scores of an image's patches, by its label and grid.
+        mae: restores it a second time, beside the store's own fill.
+    """
     kept, dropped = store.kept(i)
     name = f"{store.class_names[store.labels[i]]}, {store.ids[i]}"
     pictures: dict[str, Picture] = {}
@@ -48,9 +58,16 @@ def sheet(
     shown = np.where(dropped[..., None], np.uint8(GREY), kept)
     pictures["kept"] = picture(shown, f"the {share} of {name} that were kept; grey elsewhere")
     pictures["mosaic"] = in_mosaic(store, i, f"shard {store.shard_of(i)} with the patches of {name} lit up")
-    pictures["restored"] = picture(store.read(i), f"{name}, restored from the kept patches")
+    restored = {"restored": store.read(i)}
+    pictures["restored"] = picture(restored["restored"], f"{name}, restored from the kept patches")
+    if mae is not None:
+        restored["MAE"] = mae(kept, dropped) if dropped.any() else kept
+        pictures["MAE"] = picture(restored["MAE"], f"{name}, dropped patches predicted by the masked autoencoder")
     height, width = store.sizes[i].tolist()
     remark = f"{width} × {height} px, {share} kept"
+    if mae is not None and before is not None and dropped.any():
+        found = [f"{psnr(image[dropped], before[dropped]):.1f} dB {what}" for what, image in restored.items()]
+        remark += "; PSNR of the dropped pixels: " + ", ".join(found)
     return Sheet(
         store.ids[i], store.class_names[store.labels[i]], remark, {c: pictures[c] for c in COLUMNS if c in pictures}
     )
@@ -67,6 +84,12 @@ def attention(image: Pixels, scores: Scores, patch: int) -> Pixels:
     grey = image @ np.array([0.299, 0.587, 0.114])
     blended: Pixels = np.rint(0.62 * heat + 0.38 * grey[..., None]).clip(0, 255).astype(np.uint8)
     return blended
+
+
+def psnr(image: NDArray[np.uint8], original: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in dB, peak 255; infinite where they are equal."""
+    error = float(np.square(image.astype(np.float64) - original).mean())
+    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
 
 
 def in_mosaic(store: Store, i: int, alt: str) -> Picture:

@@ -32,6 +32,7 @@ _WORDS = {
     "kept": "what the store keeps",
     "mosaic": "where those patches lie among the patches of other images in their shard",
     "restored": "what comes back for training",
+    "MAE": "the same with the dropped patches predicted by a masked autoencoder",
 }
 
 
@@ -49,10 +50,15 @@ def render(report: Report) -> str:
         sections=report.sections(),
         titles=_TITLES,
         columns=columns,
-        sheet_text="From left to right: " + "; ".join(_WORDS[name] for name in columns) + ".",
+        sheet_text="From left to right: " + "; ".join(_column(report, name) for name in columns) + ".",
         uri=_uri,
         percent=lambda share: f"{100 * min(1.0, max(0.0, share)):.2f}%",
     )
+
+
+def _column(report: Report, name: str) -> str:
+    """What a column of the contact sheet shows, in words."""
+    return f"{_WORDS[name]} ({report.fills[name]})" if name in report.fills else _WORDS[name]
 
 
 def write_page(report: Report, path: str | os.PathLike[str]) -> int:

@@ -15,10 +15,12 @@ from PIL import Image
 import dq_fast as dq
 from dq_fast.cli import main
 from dq_fast.errors import InputError
-from dq_fast.pipeline.report import spread_over_classes, write_report
+from dq_fast.pipeline.report import write_report
+from dq_fast.pipeline.report_images import spread_over_classes
 from dq_fast.pipeline.report_tables import MOST_CLASSES, class_bars
-from dq_fast.report.images import attention
+from dq_fast.report.images import COLUMNS, attention
 from dq_fast.report.plane import in_plane, principal
+from dq_fast.restore.mae import MAEFill, save_mae
 from dq_fast.restore.sheet import mosaic_cells
 
 # what a data set that wishes no good calls its classes and files
@@ -140,6 +142,54 @@ def test_pictures_are_what_they_say(made):
         # what was dropped is what the classifier looks at least: darker, once the image underneath is taken off
         heat = (seen - 0.38 * (original @ np.array([0.299, 0.587, 0.114]))[..., None]).sum(-1)
         assert heat[dropped].max() < heat[~dropped].min() + 3
+
+
+def test_the_autoencoder_beside_the_fill(made, tmp_path, capsys):
+    folder, store = made
+    mae = MAEFill("cifar10")
+    source = dq.open_source(str(folder / "photos"))
+    place = {id: i for i, id in enumerate(source.ids)}
+    text, page = read(write_report(folder / "out.dq", tmp_path / "mae.html", mae="auto", images=4, points=0))
+    assert [word for word in page.words if word in COLUMNS] == list(COLUMNS)
+    assert "autoencoder (checkpoint cifar10)" in text
+    assert "(--fill mean)" in text
+    words = " ".join(page.words)
+    shown = [i for i, id in enumerate(store.ids) if id in words]
+    assert len(shown) == 4
+    for i in shown:
+        kept, dropped = store.kept(i)
+        (found,) = page.images(f"{store.ids[i]}, dropped patches predicted")
+        (mean,) = page.images(f"{store.ids[i]}, restored from")
+        assert (found == mae(kept, dropped)).all()
+        assert (found[~dropped] == mean[~dropped]).all()
+        assert (found[dropped] != mean[dropped]).any()
+        original = source.read(place[store.ids[i]])
+        for image, name in ((mean, "restored"), (found, "MAE")):
+            error = ((image[dropped].astype(float) - original[dropped]) ** 2).mean()
+            assert f"{20 * np.log10(255) - 10 * np.log10(error):.1f} dB {name}" in words
+
+    # a file, by the command, without the source; and a store that the package's own is not for
+    shutil.copytree(folder / "out.dq", tmp_path / "alone")
+    save_mae(tmp_path / "own.safetensors", mae.model)
+    call = ["report", str(tmp_path / "alone"), "--points", "0", "--images", "2", "-q", "--mae"]
+    (folder / "photos").rename(folder / "away")
+    try:
+        assert main([*call, str(tmp_path / "own.safetensors")]) == 0
+    finally:
+        (folder / "away").rename(folder / "photos")
+    page = Page((tmp_path / "alone.html").read_text(encoding="utf-8"))
+    assert len(page.images("dropped patches predicted")) == 2
+    assert "dB" not in " ".join(page.words)
+    (tmp_path / "large" / "a").mkdir(parents=True)
+    for k in range(8):
+        Image.fromarray(np.full((8, 72, 3), 9 * k, np.uint8)).save(tmp_path / "large" / "a" / f"{k}.png")
+    dq.compress(tmp_path / "large", tmp_path / "large.dq", model="resnet20_cifar", train_epochs=1, n_bins=1, keep=0.5)
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "large.dq"), "--points", "0", "--mae"]) == 2
+    assert "mae must be a checkpoint for this store (patches of 16 px, images up to 72 px)" in capsys.readouterr().err
+    assert not (tmp_path / "large.dq.html").exists()
+    assert main([*call, str(tmp_path / "none.pth")]) == 2
+    assert "must be an existing file" in capsys.readouterr().err
 
 
 def test_equal_seeds_give_equal_pages(made):
