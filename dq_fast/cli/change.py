@@ -167,12 +167,15 @@ def files(parsed: argparse.Namespace) -> EmbeddingFiles:
 def _change_file(parsed: argparse.Namespace, bins: str) -> None:
     from dq_fast import pipeline
 
+    if parsed.group_by is not None and parsed.add is None:
+        raise InputError("--group-by must go with --add, to say the groups of the new rows, got none")
     if parsed.add is not None and parsed.remove is not None:
         raise InputError("--add and --remove must be given one at a time for a bins file, got both")
     with progress_bars(parsed.quiet or parsed.dry_run) as progress:
         file, done = pipeline.change_bins_file(
             bins,
             add=files(parsed) if parsed.add is not None else None,
+            group_by=parsed.group_by,
             remove=parsed.remove,
             old=tuple(parsed.old),
             refit=parsed.refit,

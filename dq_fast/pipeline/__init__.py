@@ -18,9 +18,9 @@ from dq_fast.pipeline.embeddings import (
     EmbeddingFiles,
     FileBins,
     bins_of_files,
-    change_bins_file,
     sample_of_file,
 )
+from dq_fast.pipeline.embeddings_change import change_bins_file
 from dq_fast.pipeline.evaluate import compare_training, find_test_source, train_on
 from dq_fast.pipeline.job import CompressResult, compress, compress_run, plan_compress
 from dq_fast.pipeline.options import (

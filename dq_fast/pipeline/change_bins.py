@@ -127,11 +127,12 @@ def _steps(
         gone = tuple(f[rows.gone] for f in before)
         steps.append(quantizer.remove(rows=rows.gone, embedding=gone, progress=progress))
     if len(new[0]):
-        labels = rows.after.labels[rows.stayed :] if options.by_class else None
+        labels = rows.after.labels[rows.stayed :]
+        groups = labels if options.by_class else None
         mode = "refit" if refit else "append"
         kept = tuple(f[: rows.stayed] for f in after) if refit else None
         ids = np.array(rows.after.ids[rows.stayed :])
-        steps.append(quantizer.add(new, labels, ids, mode=mode, old=kept, progress=progress))
+        steps.append(quantizer.add(new, labels, ids, groups=groups, mode=mode, old=kept, progress=progress))
     elif refit:
         steps.append(quantizer.refit(after, progress=progress))
     return steps

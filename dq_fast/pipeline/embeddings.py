@@ -18,7 +18,6 @@ from dq_fast.pipeline.columns import read_column, split_spec
 from dq_fast.pipeline.options import BinOptions, SampleOptions
 from dq_fast.progress import Progress, silent
 from dq_fast.select import Groups, SampleQuantizer, kmeans_groups
-from dq_fast.select.partition import Change
 from dq_fast.select.plan import Plan
 from dq_fast.select.quantizer import MethodPlan, check_parameters
 from dq_fast.select.rows import Factors, as_factors
@@ -192,71 +191,6 @@ def _groups(files: EmbeddingFiles, factors: Factors, column: Any, options: BinOp
     elif len(factors.tensors) > 1:
         raise InputError("features must be given to make clusters of an embedding of several factors, got none")
     return Groups.of(kmeans_groups(rows, options.kmeans, seed=options.seed), len(factors))
-
-
-def change_bins_file(
-    path: str | Path,
-    *,
-    add: EmbeddingFiles | None = None,
-    remove: str | None = None,
-    old: tuple[str, ...] = (),
-    refit: bool = False,
-    out: str | Path | None = None,
-    dry_run: bool = False,
-    progress: Progress = silent,
-) -> tuple[BinsFile, Change]:
-    """Add rows to a bins file, or remove rows from it, without starting over; with neither, rank changed groups again.
-
-    Args:
-        path: the bins file.
-        add: the new rows, with labels where the bins are of classes (the groups' names, where of other groups).
-        remove: a file with the ids to remove.
-        old: the embedding files of the rows that are in it, in their order.
-        refit: rank the groups again that got or lost rows (needs `old`).
-        out: where to write the changed file; None replaces `path`.
-        dry_run: do it in memory, to see what it comes to, and write nothing.
-        progress: called as ``progress("add", rows placed, rows to place)``.
-
-    Raises:
-        InputError: as `SampleQuantizer.add` and `remove`; the file then stays as it was.
-    """
-    there = BinsFile.load(path)
-    q = there.quantizer
-    before = (as_factors(old[0] if len(old) == 1 else old)) if old else None
-    if refit and before is None:
-        raise InputError("old must be given to rank groups again, got none: give --old, the embeddings that are in it")
-    if add is not None:
-        change = q.add(
-            add.read(),
-            add.column(add.labels, "labels"),
-            add.column(add.ids, "ids"),
-            mode="refit" if refit else "append",
-            old=before,
-            progress=progress,
-        )
-        what: dict[str, Any] = {"add": asdict(add)}
-    elif remove is None:
-        change, what = q.refit(before, progress=progress), {}
-    else:
-        ids = _ids_like(read_column(remove, "remove"), q.ids_)
-        change = q.remove(ids, mode="refit" if refit else "keep", old=before, progress=progress)
-        what = {"remove": remove}
-    did = {name: value for name, value in change.as_dict().items() if name != "seconds"}  # the same bytes when redone
-    changes = [*there.about.get("changes", []), {**what, **did}]
-    changed = BinsFile(q, {**there.about, "changes": changes, "report": did})
-    if not dry_run:
-        changed.save(out if out is not None else path)
-    return changed, change
-
-
-def _ids_like(given: NDArray[Any], ids: NDArray[Any]) -> NDArray[Any]:
-    """Ids from a text file as the numbers that they are in the bins file."""
-    if ids.dtype.kind in "iu" and given.dtype.kind == "U":
-        try:
-            return given.astype(np.int64)
-        except ValueError:
-            raise InputError(f"remove must hold row numbers like the bins file's ids, got {given[0]!r}") from None
-    return given
 
 
 def sample_of_file(

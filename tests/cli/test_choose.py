@@ -191,6 +191,44 @@ def test_rows_come_and_go(rows, capsys):
     )
 
 
+def test_rows_of_other_groups_keep_their_labels(rows, capsys):
+    folder, x, labels = rows
+    site = np.arange(60) % 2
+    for name, part in (("old", slice(0, 45)), ("new", slice(45, 60))):
+        np.savez(folder / f"{name}.npz", rows=x[part], topic=labels[part], site=site[part])
+    bins = folder / "b.npz"
+    old = (f"{folder / 'old.npz'}:rows", "--label-column", "topic", "--incremental", "--bins", 3, "--out", bins)
+    add = ("bins", f"{folder / 'new.npz'}:rows", "--add", bins, "--label-column", "topic", "--refit")
+    add += ("--old", f"{folder / 'old.npz'}:rows")
+    for grouping, groups in ((("--group-by", "site"), site), (("--global",), "all")):
+        bins.unlink(missing_ok=True)
+        result(capsys, "bins", *old, *grouping)
+        result(capsys, *add)  # the column of the same name
+        expected = SampleQuantizer(n_bins=3).fit(x, labels, groups=groups)
+        with np.load(bins) as found:
+            assert found["class_names"].tolist() == ["cat", "dog", "eel"]
+            assert found["class_names"][found["labels"]].tolist() == labels.tolist()
+        sample = result(capsys, "sample", bins, "--keep", 0.5, "--out", folder / "s.json")
+        assert json.loads(Path(sample["file"]).read_text())["rows"] == expected.sample(0.5).tolist()
+    assert "group_by must go with bins that were made with it" in mistake(capsys, *add, "--group-by", "site")
+    # groups from a file: those of the new rows have to be told
+    bins.unlink()
+    for name, part in (("old", site[:45]), ("new", site[45:])):
+        np.save(folder / f"{name}_site.npy", part)
+    result(capsys, "bins", *old, "--group-by", folder / "old_site.npy")
+    before = bins.read_bytes()
+    assert "give --group-by with the groups of the new rows" in mistake(capsys, *add)
+    assert "labels must be given, for the rows so far have classes" in mistake(
+        capsys, *add[:4], *add[6:], "--group-by", folder / "new_site.npy"
+    )
+    assert bins.read_bytes() == before
+    result(capsys, *add, "--group-by", folder / "new_site.npy")
+    with np.load(bins) as found:
+        expected = SampleQuantizer(n_bins=3).fit(x, labels, groups=site)
+        assert found["ranking"].tolist() == expected.ranking_.tolist()
+        assert found["class_names"][found["labels"]].tolist() == labels.tolist()
+
+
 def test_official_files_of_embeddings(rows, capsys):
     folder, x, labels = rows
     official = ("--official-name", "TOY", "--out", folder / "selected")

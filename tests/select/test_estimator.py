@@ -374,6 +374,51 @@ def test_rows_come_and_go(data):
         SampleQuantizer(method="herding").fit(x).add(x)
 
 
+@pytest.mark.parametrize("classes", ["text", "numbers", "restored"])
+@pytest.mark.parametrize("grouping", ["column", "all"])
+def test_rows_that_come_and_go_keep_their_classes_within_other_groups(data, classes, grouping):
+    x, labels = data
+    labels = np.where(np.arange(60) % 17 < 15, labels, "duck")  # a class that comes, in the middle
+    labels[:45][labels[:45] == "duck"] = "eel"
+    if classes != "text":
+        labels = np.searchsorted(["cat", "dog", "duck", "eel"], labels)
+    site = np.array(["x", "y", "z"])[np.arange(60) % 3]
+    groups = site if grouping == "column" else "all"
+    whole = SampleQuantizer(n_bins=3).fit(x, labels, groups=groups)
+    part = site[:45] if grouping == "column" else "all"
+    sq = SampleQuantizer(n_bins=3, incremental=True).fit(x[:45], labels[:45], groups=part)
+    if classes == "restored":  # as of a run: the labels are numbers of classes that are named elsewhere
+        sq = SampleQuantizer(n_bins=3).restore(
+            sq.ranking_, sq.bin_of_, sq.gains_, sq.groups_, group_names=sq.group_names_, labels=labels[:45]
+        )
+    new = {"groups": site[45:]} if grouping == "column" else {}
+    before = sq.labels_.tolist()
+    with pytest.raises(InputError, match="labels must be given"):
+        sq.add(x[45:], mode="refit", old=x[:45], **new)
+    with pytest.raises(InputError, match="labels must be of one kind"):
+        sq.add(x[45:], np.arange(15) if classes == "text" else ["a"] * 15, mode="refit", old=x[:45], **new)
+    if new:
+        with pytest.raises(InputError, match="groups must be given beside labels"):
+            sq.add(x[45:], labels[45:], mode="refit", old=x[:45])
+    assert sq.labels_.tolist() == before
+    assert len(sq.ids_) == 45
+    sq.add(x[45:], labels[45:], mode="refit", old=x[:45], **new)
+    named = sq.labels_ if classes == "restored" else sq.classes_[sq.labels_]
+    assert named.tolist() == labels.tolist()
+    assert sq.sample(0.5, seed=1).tolist() == whole.sample(0.5, seed=1).tolist()  # balanced by class
+    gone = [*np.flatnonzero(labels == labels[0]).tolist(), 59]
+    sq.remove(rows=gone, mode="refit", old=x)
+    fresh = SampleQuantizer(n_bins=3).fit(
+        np.delete(x, gone, 0), np.delete(labels, gone), groups=np.delete(site, gone) if new else "all"
+    )
+    assert sq.ranking_.tolist() == fresh.ranking_.tolist()
+    if classes == "restored":
+        assert sq.labels_.tolist() == np.delete(labels, gone).tolist()
+    else:
+        assert sq.classes_.tolist() == fresh.classes_.tolist()
+        assert sq.labels_.tolist() == fresh.labels_.tolist()
+
+
 def test_presets_are_parameters():
     assert SampleQuantizer.preset("paper").get_params() == SampleQuantizer().get_params()
     assert SampleQuantizer.preset("paper", n_bins=3).n_bins == 3

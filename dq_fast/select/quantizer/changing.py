@@ -14,6 +14,7 @@ from dq_fast.select.groups import Groups
 from dq_fast.select.partition import Change, Partition, Settings, incremental
 from dq_fast.select.partition.draft import Rank, rank_as
 from dq_fast.select.partition.ids import id_array
+from dq_fast.select.quantizer.classes import changed_classes
 from dq_fast.select.quantizer.fits import Fit
 from dq_fast.select.quantizer.parameters import ALGORITHMS
 
@@ -43,6 +44,7 @@ class Changing:
         labels: Any = None,
         ids: Any = None,
         *,
+        groups: Any = None,
         mode: str = "append",
         old: Any = None,
         progress: Progress | None = None,
@@ -51,7 +53,9 @@ class Changing:
 
         Args:
             embedding: the new rows, as wide as the old ones.
-            labels: group of each new row, as `fit` had them (its `labels`, or its `groups` where it had such).
+            labels: class of each new row, where `fit` had labels.
+            groups: group of each new row, where `fit` had `groups` that are not the classes (and not "all"). Where it
+                had no labels, `labels` may give them as well.
             ids: what the new rows are called; None goes on numbering where the rows are numbered.
             mode: "append" puts new rows into the bins by their gain there (needs a fit with ``incremental=True``);
                 "refit" ranks the groups that got rows again, and gives what a fit from scratch gives.
@@ -64,10 +68,18 @@ class Changing:
         Raises:
             InputError: see `dq_fast.select.partition.incremental.add`.
         """
+        now = self._now()
         change = incremental.add(
-            self._now(), embedding, labels, ids, mode=mode, old=old, rank=self._rank(), progress=progress
+            now,
+            embedding,
+            self._groups_of_new(now, labels, groups),
+            ids,
+            mode=mode,
+            old=old,
+            rank=self._rank(),
+            progress=progress,
         )
-        return self._changed(change)
+        return self._changed(change, labels)
 
     def remove(
         self,
@@ -151,13 +163,37 @@ class Changing:
         """How changed groups are ranked: as `fit` does."""
         return rank_as(self._settings(), algorithm=ALGORITHMS[self.method], max_memory=self.max_memory)
 
-    def _changed(self, change: Change) -> Change:
-        """Take over what a change left."""
+    def _in_classes(self, now: Partition) -> bool:
+        """Whether the groups are the classes."""
+        if self.labels_ is None or now.names is None or not np.array_equal(self.labels_, self.groups_):
+            return False
+        return self.classes_ is None or np.array_equal(self.classes_, now.names)
+
+    def _groups_of_new(self, now: Partition, labels: Any, groups: Any) -> Any:
+        """The groups of new rows, from what `add` is given."""
+        if self.labels_ is None or self._in_classes(now):
+            if labels is not None and groups is not None and labels is not groups:
+                raise InputError(
+                    "labels or groups must be given, one of them: the rows so far have one column, got both"
+                )
+            return labels if groups is None else groups
+        if now.names is not None and groups is None:
+            raise InputError(
+                "groups must be given beside labels: the rows so far have classes and other groups, got none"
+            )
+        return groups
+
+    def _changed(self, change: Change, labels: Any = None) -> Change:
+        """Take over what a change left; `labels`: of the added rows."""
         now = change.partition
-        same = self.labels_ is not None and np.array_equal(self.labels_, self.groups_)
+        classes: tuple[Ints | None, NDArray[Any] | None] = (None, None)
+        if self.labels_ is not None and self._in_classes(self._now()):
+            classes = now.of_row, now.names
+        elif self.labels_ is not None:
+            classes = changed_classes(self.labels_, self.classes_, change.origin, labels)
         self._take(Fit(now.ranking, now.bin_of, now.gains, report=change.as_dict()), now.of_row, now.names)
         self.partition_, self.ids_ = now, now.ids
-        self.labels_, self.classes_ = (now.of_row, now.names) if same else (None, None)
+        self.labels_, self.classes_ = classes
         return change
 
     def _settings(self) -> Settings:
