@@ -7,8 +7,10 @@ namespace dq_fast {
 namespace {
 
 constexpr double kSure = 0.03;     // of the other way's cost: spent before judging
-constexpr double kWorse = 1.1;     // how much worse the bounds must look: what was spent is spent
-constexpr int64_t kRecently = 32;  // picks that tell how it goes on
+constexpr double kWorse = 1.6;     // how much worse the bounds must look: what was spent is spent, and gains are nearly
+                                   // as quick from bounds at the end of a group as from a matrix that is yet to come
+constexpr int64_t kRecently = 32;  // picks that tell how it goes on, and one in so many of all picks: exchanges come in
+constexpr int64_t kShare = 8;      // clusters, so that fewer picks tell of the last one only
 constexpr int64_t kMostTwins = 4;  // one row in so many waits behind another: then it is they that left doubt
 
 constexpr double kDear = 0.05;  // of the other way's cost: where directions cost less, the first picks tell more
@@ -43,7 +45,7 @@ void Lazy::judge() {
   double best;
   const Everything other = other_way(m, left, &best);
   const double rate = (spent - judged_spent_) / std::max(1.0, recently);
-  if (recently >= double(kRecently)) judged_spent_ = spent, judged_ranked_ = ranked_;
+  if (recently >= double(std::max(kRecently, ranked_ / kShare))) judged_spent_ = spent, judged_ranked_ = ranked_;
   if (spent < kSure * best || rate * left < kWorse * best) return;
   everything_ = other;
   reset_pool();
