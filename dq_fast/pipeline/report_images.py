@@ -44,7 +44,7 @@ class Fills:
 
     def words(self) -> dict[str, str]:
         """By column of the contact sheet."""
-        words = {"restored": f"--fill {self.fill}"}
+        words = {"restored": f"{self.fill} fill"}
         return words if self.mae is None else {**words, "MAE": f"checkpoint {self.checkpoint}"}
 
 

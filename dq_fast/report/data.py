@@ -56,12 +56,12 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Map:
-    """A picture of points in the plane, with words and the legend of its colours (name, CSS colour)."""
+    """A picture of points in the plane, with words and a legend: names, CSS colours on light and dark pages."""
 
     title: str
     text: str
     picture: Picture
-    legend: list[tuple[str, str]] = field(default_factory=list)
+    legend: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 @dataclass

@@ -56,12 +56,12 @@ def bin_maps(
         colours = distinct(len(used))
         numbers = np.searchsorted(used, labels[rows])
         alt = f"{len(rows)} samples in the plane, coloured by class"
-        legend = [(class_names[c], colour) for c, colour in zip(used.tolist(), colours, strict=True)]
+        legend = [(class_names[c], *pair) for c, pair in zip(used.tolist(), colours, strict=True)]
         maps.append(Map("Classes", f"{what}; near points are similar.", coloured(plane, numbers, colours, alt), legend))
     alt = f"{len(rows)} samples in the plane, coloured by bin from the first to the last"
     colours = graded(n_bins)
     text = f"{what}. Bins are picked one after another: the first from all samples, the last from those left."
-    legend = [(f"bin {b + 1}", colours[b]) for b in range(n_bins) if n_bins <= _MOST_COLOURS]
+    legend = [(f"bin {b + 1}", *colours[b]) for b in range(n_bins) if n_bins <= _MOST_COLOURS]
     maps.append(Map("Bins", text, coloured(plane, bin_of[rows], colours, alt), legend))
     maps.append(_panels("Every bin", what, plane, rows, bin_of, n_bins, kept))
     sizes = np.bincount(labels, minlength=len(class_names))

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from dq_fast.pipeline.report import write_report
 from dq_fast.pipeline.report_images import spread_over_classes
 from dq_fast.pipeline.report_tables import MOST_CLASSES, class_bars
 from dq_fast.report.images import COLUMNS, attention
+from dq_fast.report.maps import BACKGROUNDS, coloured, contrast, distinct, graded
 from dq_fast.report.plane import in_plane, principal
 from dq_fast.restore.mae import MAEFill, save_mae
 from dq_fast.restore.sheet import mosaic_cells
@@ -152,7 +154,7 @@ def test_the_autoencoder_beside_the_fill(made, tmp_path, capsys):
     text, page = read(write_report(folder / "out.dq", tmp_path / "mae.html", mae="auto", images=4, points=0))
     assert [word for word in page.words if word in COLUMNS] == list(COLUMNS)
     assert "autoencoder (checkpoint cifar10)" in text
-    assert "(--fill mean)" in text
+    assert "(mean fill)" in text
     words = " ".join(page.words)
     shown = [i for i, id in enumerate(store.ids) if id in words]
     assert len(shown) == 4
@@ -274,6 +276,30 @@ def test_features_in_the_plane():
     assert in_plane(rng.normal(size=(20, 1)), "tsne", 0).shape == (20, 2)
     with pytest.raises(InputError, match="projection must be one of tsne, umap, pca, got 'lda'"):
         in_plane(far, "lda", 0)
+
+
+def test_points_stand_out_from_light_and_dark_pages():
+    template = files("dq_fast.report").joinpath("page.html.j2").read_text("utf-8")
+    for dark, background in BACKGROUNDS.items():
+        assert f"--back: #{background[1:] if dark else 'fff'};" in template
+        for colours in (distinct(2), distinct(10), distinct(20), distinct(40), graded(1), graded(10), graded(50)):
+            assert all(contrast(pair[dark], background) >= 3 for pair in colours)
+        for colours in (distinct(20), graded(20)):
+            assert len({pair[dark] for pair in colours}) == 20
+    assert contrast("#ffffff", "#000000") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)  # the usual example: just below 4.5
+    plane = np.array([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+    picture = coloured(plane, np.array([0, 1, -1]), [("#aa0000", "#00aa00"), ("#aa0000", "#00aa00")], "three")
+    for content, channel in ((picture.content, 0), (picture.dark, 1)):
+        pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA")).astype(int)
+        strong = pixels[..., :3].max(-1) - pixels[..., :3].min(-1) > 100
+        seen = pixels[strong & (pixels[..., 3] > 200)]
+        assert len(seen) > 20
+        assert (seen[:, :3].argmax(-1) == channel).all()
+        # the frame is whole
+        alpha = pixels[..., 3] > 0
+        for edge in (alpha[:4], alpha[-4:], alpha[:, :4].T, alpha[:, -4:].T):
+            assert edge.mean(axis=1).max() > 0.9
 
 
 def test_choice_of_images_and_of_classes():
