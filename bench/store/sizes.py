@@ -5,8 +5,8 @@ finished store, everything in it counted (keys, index, manifest). Patches are ke
 bytes. For lossy codecs also what whole images take at the quality at which they have the store's PSNR over the same
 kept pixels, interpolated between two qualities.
 
-By default some images of each set, some minutes; `--full` takes all of them (with AVIF more, but not all: `FULL`),
-about half an hour of one core. With `--resume` what the CSV has already of the same images is kept.
+By default some images of each set, some minutes; `--full` takes all of them (with AVIF and PNG more, but not all:
+`FULL`), about half an hour of one core. With `--resume` what the CSV has already of the same images is kept.
 """
 
 from __future__ import annotations
@@ -51,8 +51,16 @@ CODECS: dict[str, tuple[tuple[str, int | None, int | None], ...]] = {  # codec, 
         ("avif", 90, 8),
     ),
 }
-# AVIF takes 7 ms for a whole image of 32 px and 70 for one of 224, at three qualities: with --full as many at random
-FULL = {("clothing128", "avif"): 500, ("cifar10", "avif"): 5000, ("imagenet", "avif"): 300}
+# With --full as many at random in place of all. AVIF takes 7 ms for a whole image of 32 px and 70 for one of 224, at
+# three qualities; PNG's store, at zlib's level 9, 1 and 60 ms an image at each θ.
+FULL = {
+    ("clothing128", "avif"): 300,
+    ("cifar10", "avif"): 3000,
+    ("imagenet", "avif"): 104,
+    ("clothing128", "png"): 500,
+    ("cifar10", "png"): 5000,
+    ("imagenet", "png"): 150,
+}
 COLUMNS = (
     "set", "images", "of", "patch", "codec", "quality", "layout", "drop", "source_bytes", "whole_bytes", "store_bytes",
     "key_bytes", "of_source", "of_whole", "whole_psnr", "kept_psnr", "equal_bytes", "equal_qualities", "of_equal",

@@ -165,3 +165,15 @@ def test_jigsaw_puts_a_smooth_picture_together():
     assert counts["neighbours"] == 24
     assert counts["pieces"] >= 20
     assert counts["best"] >= 20
+
+
+def test_the_tables_of_the_docs_are_those_of_the_results():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "STORE.md").read_text()
+    rows = sizes.read_rows(root / "bench" / "results" / "store-sizes.csv")
+    assert rows
+    assert sizes.markdown(rows) in page
+    for row in rows:
+        if row["drop"] == "0.2":
+            assert float(row["of_whole"]) <= 0.85, row
+            assert row["codec"] == "webp" or float(row["of_equal"]) <= 0.85, row  # lossy WebP bleeds, as the page says
