@@ -223,8 +223,10 @@ def main() -> int:
         default=[],
         help="and N images of these models in float32 and bfloat16, channels-last and contiguous",
     )
-    parser.add_argument("--only-precisions", action="store_true")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="lines of other cases and models in it stay")
+    parser.add_argument("--only-precisions", choices=("float32", "bfloat16"), nargs="*", help="and these alone")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="lines of other cases, models and precisions in it stay"
+    )
     given = parser.parse_args()
     native = "" if native_bfloat16("cpu") else "no "
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, {native}bfloat16; torch {torch.__version__}"
@@ -254,15 +256,17 @@ def main() -> int:
             )
             print(f"{case:9} {model:20} {way:36} {taken * 1000:9.1f} ms  {ratio:.2f} x {other or 'itself'}", flush=True)
 
-    if not given.only_precisions:
+    if given.only_precisions is None:
         seconds = in_turn(batch_ways(given.model, given.batch), given.rounds)
         limits = {"dq_fast": ("forward", 1.1), "torchcam": ("dq_fast", -1.2), "grad-cam": ("dq_fast", -3.5)}
         report("batch", given.model, given.batch, seconds, limits)
     for spec in given.precisions:
         model, _, count = spec.partition("=")
-        seconds = in_turn(precision_ways(model, int(count), ["float32", "bfloat16"]), given.rounds)
+        seconds = in_turn(
+            precision_ways(model, int(count), given.only_precisions or ["float32", "bfloat16"]), given.rounds
+        )
         report("precision", model, int(count), seconds, _against(seconds))
-    if given.source and not given.only_precisions:
+    if given.source and given.only_precisions is None:
         source = open_source(given.source)
         classifier = load_classifier(given.model, num_classes=len(source.class_names), input_size=(224, 224))
         with tempfile.TemporaryDirectory() as work:
@@ -288,8 +292,8 @@ def _against(seconds: dict[str, float]) -> dict[str, tuple[str, float]]:
 
 
 def _with_others(file: Path, lines: list[Line]) -> list[Line]:
-    """The lines of a file whose case and model were not measured now, and those that were."""
-    measured = {(line.case, line.model) for line in lines}
+    """The lines of a file whose case, model and precision were not measured now, and those that were."""
+    measured = {(line.case, line.model, line.precision) for line in lines}
     before: list[Line] = []
     if file.is_file():
         with file.open(newline="") as text:
@@ -297,7 +301,7 @@ def _with_others(file: Path, lines: list[Line]) -> list[Line]:
                 numbers = {"images": int(row["images"])}
                 reals = {name: float(row[name]) for name in ("seconds", "ratio", "limit")}
                 before.append(Line(**{**row, **numbers, **reals}))  # type: ignore[arg-type]
-    return [line for line in before if (line.case, line.model) not in measured] + lines
+    return [line for line in before if (line.case, line.model, line.precision) not in measured] + lines
 
 
 if __name__ == "__main__":
