@@ -29,7 +29,10 @@ log = logging.getLogger(__name__)
 def add_reading(verb: argparse.ArgumentParser) -> None:
     """Where the keys of a store that is read are, and what opens them."""
     verb.add_argument(
-        "--keys", metavar="DIR", help="folder of the position keys, if they are kept apart from the store"
+        "--keys",
+        metavar="DIR",
+        help="folder of the position keys, if they are kept apart from the store (default: where its run folder "
+        "remembers that they were put)",
     )
     verb.add_argument("--passphrase-file", metavar="FILE", help=f"passphrase {_FROM}")
 
@@ -49,13 +52,22 @@ def add_writing(group: Any) -> None:
 
 
 def to_read(parsed: argparse.Namespace, store: str) -> Keys:
-    """The keys for opening `store`; asks for the passphrase where it is needed, was not given, and someone is there."""
+    """The keys for opening `store`; asks for the passphrase where it is needed, was not given, and someone is there.
+
+    Without --keys, the folder that the store's run folder remembers: where they were put when it was packed.
+    """
+    from dq_fast.pipeline.pack import recorded_keys
     from dq_fast.store import Keys
 
     passphrase = _given(parsed.passphrase_file)
     if passphrase is None and _encrypted(store) and sys.stdin.isatty():
         passphrase = getpass.getpass(f"Passphrase of the keys of {store}: ")
-    return Keys.of(parsed.keys, passphrase)
+    folder = parsed.keys
+    if folder is None:
+        folder = recorded_keys(store, getattr(parsed, "work", None))
+        if folder is not None:
+            log.info("position keys from %s, where they were put when %s was packed", folder, store)
+    return Keys.of(folder, passphrase)
 
 
 def to_write(parsed: argparse.Namespace) -> Keys:

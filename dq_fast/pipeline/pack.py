@@ -28,6 +28,7 @@ from dq_fast.pipeline.times import timed
 from dq_fast.progress import Progress, silent
 from dq_fast.store import Keys, PackedStore, StoreWriter
 from dq_fast.store.codecs import default_codec
+from dq_fast.store.keys import KEYS
 from dq_fast.store.manifest import Manifest
 
 _PACKED = "packed.json"
@@ -116,20 +117,48 @@ def pack_stage(
                 "kept_bytes": kept_bytes,
             },
         )
-    _note(run, out, options)
+    _note(run, out, options, where.folder)
     _move(store, out)
     shutil.rmtree(building)
 
 
-def _note(run: RunFolder, out: Path, options: PackOptions) -> None:
-    """Remember what was packed, for whoever changes the run later."""
+def _note(run: RunFolder, out: Path, options: PackOptions, keys: Path | None) -> None:
+    """Remember what was packed, for whoever changes the run later, and where its keys are, for whoever reads it."""
     packed = [p for p in packed_stores(run) if p["out"] != str(out.resolve())]
-    packed.append({"out": str(out.resolve()), "after": run.digest("sample"), "options": asdict(options)})
+    packed.append(
+        {
+            "out": str(out.resolve()),
+            "after": run.digest("sample"),
+            "options": asdict(options),
+            "keys": None if keys is None else str(keys.resolve()),
+        }
+    )
     write_json(run.path / _PACKED, packed)
 
 
+def recorded_keys(store: str | os.PathLike[str], work: str | os.PathLike[str] | None = None) -> Path | None:
+    """Where the position keys of a store were put when it was packed, if not into the store, and they are still there.
+
+    Args:
+        store: its folder.
+        work: the run folder that it was packed from; None is ``<store>.work``, where `compress` leaves it.
+    """
+    store = Path(store)
+    file = (store.with_name(store.name + ".work") if work is None else Path(work)) / _PACKED
+    if (store / KEYS).is_dir() or not file.is_file():
+        return None
+    for packed in read_json(file):
+        keys = packed.get("keys")  # older runs do not say
+        if packed["out"] == str(store.resolve()) and keys is not None and Path(keys).is_dir():
+            return Path(keys)
+    return None
+
+
 def packed_stores(run: RunFolder) -> list[dict[str, Any]]:
-    """Stores that were packed from a run and are still there: "out", "after" (digest of the sample), "options"."""
+    """Stores that were packed from a run and are still there.
+
+    Each: "out", "after" (digest of the sample), "options", "keys" (their folder if that is not in the store).
+    """
     file = run.path / _PACKED
     found = read_json(file) if file.is_file() else []
     return [packed for packed in found if (Path(packed["out"]) / "manifest.json").is_file()]

@@ -15,6 +15,7 @@ from dq_fast.embed import Embedding
 from dq_fast.errors import BadImageError, InputError
 from dq_fast.files import read_json
 from dq_fast.pipeline.choose import load_bins
+from dq_fast.pipeline.pack import recorded_keys
 from dq_fast.pipeline.report_images import Fills, load_autoencoder, originals, patch_scores, spread_over_classes
 from dq_fast.pipeline.report_tables import bin_bars, byte_bars, class_bars, second_bars, store_facts, text
 from dq_fast.pipeline.run import STAGES, RunFolder
@@ -74,7 +75,8 @@ def write_report(
         path: a store, or the run folder of stages (``OUT.work``), however far they got.
         file: where to; None is ``<path>.html``. An earlier report is replaced, anything else is not.
         work: the run folder of a store; None is ``<path>.work``, if that is there.
-        keys: folder of the position keys, if they are not in the store.
+        keys: folder of the position keys, if they are not in the store; None is where the run folder remembers that
+            they were put.
         fill: what dropped patches become.
         mae: checkpoint of a masked autoencoder whose restoration is shown beside the fill's; "auto" is the one that
             comes with the package, for stores of small images in patches of 4 px.
@@ -105,6 +107,8 @@ def write_report(
     if class_name is not None and class_name not in found.class_names:
         known = ", ".join(map(repr, found.class_names[:20]))
         raise InputError(f"class must be one of the data set's ({known}), got {class_name!r}")
+    if keys is None:
+        keys = recorded_keys(path, work)
     fills = Fills(fill)
     if mae is not None and found.store is not None:
         fills = Fills(fill, *load_autoencoder(found.store, mae, device))

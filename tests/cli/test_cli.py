@@ -144,6 +144,24 @@ def test_keys_can_be_kept_elsewhere(store, tmp_path, capsys):
     assert result(capsys, "info", moved)["images"] == 45
 
 
+def test_the_run_folder_remembers_where_keys_were_put(tiny_store, tmp_path, capsys):
+    out, elsewhere = tmp_path / "store", tmp_path / "safe"
+    shutil.copytree(tiny_store[1], out.with_name("store.work"))
+    result(capsys, "pack", out.with_name("store.work"), out, "--score", "random", "--secret", "--keys", elsewhere)
+    assert result(capsys, "verify", out)["problems"] == []
+    assert len(result(capsys, "restore", out, tmp_path / "look")["written"]) >= 2
+    left_out = result(capsys, "report", out, "--points", "0", "--images", "1")["left_out"]
+    assert not [line for line in left_out if line.startswith("Images")]
+    elsewhere.rename(tmp_path / "moved")  # what was remembered is then no help, and the message is the usual one
+    assert "keys" in mistake(capsys, "export", out, tmp_path / "no")
+    assert result(capsys, "verify", out, "--keys", tmp_path / "moved")["problems"] == []
+    out.with_name("store.work").rename(tmp_path / "run")
+    (tmp_path / "moved").rename(elsewhere)
+    assert "keys" in mistake(capsys, "export", out, tmp_path / "no")
+    left_out = result(capsys, "report", out, "--points", "0", "--images", "1", "--work", tmp_path / "run")["left_out"]
+    assert not [line for line in left_out if line.startswith("Images")]
+
+
 def test_doctor_names_every_op(capsys):
     facts = result(capsys, "doctor")
     served = {(row["op"], row["device"]) for row in facts["backends"]}
