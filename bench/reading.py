@@ -56,8 +56,8 @@ class Files(Dataset):  # type: ignore[type-arg]
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
         with Image.open(self.paths[i]) as image:
-            pixels = np.array(image.convert("RGB"))
-        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), 0
+            pixels = np.asarray(image.convert("RGB"))
+        return torch.from_numpy(pixels.transpose(2, 0, 1).copy()), 0  # as the store does: twice as fast as by torch
 
 
 def files_of(spec: str, source: Source, folder: Path) -> list[str]:

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cpu/mosaic/mosaic.h"
+#include "cpu/mosaic/restore.h"
 #include "cpu/simd/simd.h"
 #include "kernels.h"
 
@@ -151,6 +152,21 @@ void mosaic_rgb(uintptr_t luma, uintptr_t half, int64_t height, int64_t width, i
                       patch, reinterpret_cast<uint8_t*>(out));
 }
 
+void mosaic_patches(uintptr_t tall, int64_t step, uintptr_t places, int64_t count, int64_t width, int64_t patch,
+                    uintptr_t out) {
+  const Released released(double(count) * double(patch) * double(patch));
+  dq_fast::mosaic_patches(reinterpret_cast<const uint8_t*>(tall), step, reinterpret_cast<const int64_t*>(places), count,
+                          width, patch, reinterpret_cast<uint8_t*>(out));
+}
+
+bool restore_images(uintptr_t patches, uintptr_t starts, uintptr_t positions, uintptr_t sizes, int64_t n, int64_t patch,
+                    uintptr_t offsets, uintptr_t out) {
+  const Released released(double(n) * 1e4);
+  return dq_fast::restore_images(reinterpret_cast<const uint8_t*>(patches), reinterpret_cast<const int64_t*>(starts),
+                                 reinterpret_cast<const int64_t*>(positions), reinterpret_cast<const int64_t*>(sizes),
+                                 n, patch, reinterpret_cast<const int64_t*>(offsets), reinterpret_cast<uint8_t*>(out));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_cpu, m, py::mod_gil_not_used()) {
@@ -163,6 +179,8 @@ PYBIND11_MODULE(_cpu, m, py::mod_gil_not_used()) {
   m.def("cosine_row_sums", &cosine_row_sums);
   m.def("graph_cut", &graph_cut);
   m.def("graph_cut_given", &graph_cut_given);
+  m.def("mosaic_patches", &mosaic_patches);
   m.def("mosaic_rgb", &mosaic_rgb);
   m.def("patch_scores", &patch_scores);
+  m.def("restore_images", &restore_images);
 }

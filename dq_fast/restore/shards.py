@@ -1,12 +1,17 @@
-"""All images of a shard at once: patches placed and means filled in by one gather instead of image by image."""
+"""All images of a shard at once: patches placed and means filled in by one gather instead of image by image.
+
+Native (csrc/cpu/mosaic) where that was built, else numpy: the same bits.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dq_fast.ops.native import find
 from dq_fast.store.layout import Pixels
 
 Ints = NDArray[np.int64]
@@ -34,6 +39,9 @@ def restore_shard(patches: Pixels, starts: Ints, positions: Ints, sizes: Ints) -
         positions: int64 [m], row-major grid positions within each image.
         sizes: int64 [n, 2], heights and widths.
     """
+    native = getattr(find("cpu")[0], "restore_images", None)
+    if native is not None:
+        return _native(native, patches, starts, positions, sizes)
     m, patch = patches.shape[:2]
     n = len(sizes)
     grids = -(-sizes // patch)
@@ -62,6 +70,24 @@ def restore_shard(patches: Pixels, starts: Ints, positions: Ints, sizes: Ints) -
             height, width = sizes[i].tolist()
             images[i] = picture[:height, :width]
     return ShardImages(images, nbytes)
+
+
+def _native(restore: Callable[..., bool], patches: Pixels, starts: Ints, positions: Ints, sizes: Ints) -> ShardImages:
+    """`restore_shard` by csrc/cpu/mosaic/restore.h."""
+    patches = np.ascontiguousarray(patches)
+    starts, positions, sizes = (np.ascontiguousarray(a, np.int64) for a in (starts, positions, sizes))
+    n, ends = len(sizes), np.cumsum(3 * sizes.prod(axis=1))
+    whole = starts.shape == (n + 1,) and starts[0] == 0 and starts[-1] == len(positions) == len(patches)
+    if not whole or (np.diff(starts) < 1).any():
+        raise ValueError(f"starts {starts} do not divide {len(patches)} patches at {len(positions)} places")
+    pixels = np.empty(int(ends[-1]) if n else 0, np.uint8)
+    offsets = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+    pointers = (array.ctypes.data for array in (patches, starts, positions, sizes))
+    if not restore(*pointers, n, patches.shape[1], offsets.ctypes.data, pixels.ctypes.data):
+        raise ValueError("positions must ascend within each image's grid, at least one an image")
+    pixels.setflags(write=False)
+    parts = zip(offsets.tolist(), ends.tolist(), sizes.tolist(), strict=True)
+    return ShardImages([pixels[a:b].reshape(h, w, 3) for a, b, (h, w) in parts], pixels.nbytes)
 
 
 def _take(lines: Pixels, which: Ints) -> Pixels:

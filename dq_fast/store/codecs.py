@@ -2,8 +2,9 @@
 
 JPEG colour is stored 4:2:0 where the patch is a multiple of 16 (one coding unit a patch or more), else 4:4:4. Decoders
 interpolate subsampled colour across coding units, which in a mosaic mixes patches of different images (measured on
-128-px photos at quality 90: 35 dB instead of 45). So the colour planes are read at their own size, which libjpeg gives
-at half scale, and interpolated within each patch: no patch sees its neighbours.
+128-px photos at quality 90: 35 dB instead of 45). So the colour planes are read as they are (`dq_fast.store.jpeg`; of
+files that are not baseline at half scale, where libjpeg gives them so) and interpolated within each patch: no patch
+sees its neighbours.
 
 The lossless codecs get residuals instead of patches (`dq_fast.store.residuals`) where that is smaller. AVIF is told to
 leave out the filters that smooth across blocks, and to keep colour at full size.
@@ -18,11 +19,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
 from dq_fast.errors import InputError
-from dq_fast.store.colour import rgb
-from dq_fast.store.layout import Pixels, lay_out, mosaic_grid, take_apart
+from dq_fast.store.colour import patches_of_tall, rgb
+from dq_fast.store.jpeg import as_tall
+from dq_fast.store.layout import Pixels, lay_out, mosaic_grid, reordered, take_apart
+from dq_fast.store.memory import pixels_of
 from dq_fast.store.residuals import MODES, from_bands, from_residuals, to_bands, to_residuals
 
 SMALL_SIDE = 64  # px, larger side: up to this images are stored lossless by default
@@ -196,17 +200,28 @@ def _mode_lines(n_patches: int, patch: int, layout: str) -> int:
 
 
 def decode(
-    data: bytes, codec: Codec, n_patches: int, patch: int, name: str, layout: str = TILES, channels: int = 3
+    data: bytes,
+    codec: Codec,
+    n_patches: int,
+    patch: int,
+    name: str,
+    layout: str = TILES,
+    channels: int = 3,
+    order: NDArray[np.int64] | None = None,
 ) -> Pixels:
-    """The patches [m, p, p, 3] of a mosaic file, in the mosaic's order.
+    """The patches [m, p, p, 3] of a mosaic file, in the mosaic's order, or cell c's as patch ``order[c]``.
 
     Raises:
         InputError: the file is broken, of another format than `codec`'s, or of another size than the manifest says;
             the size is checked before anything is decoded.
     """
-    image = _open(data, codec, name)
     rows, columns = mosaic_grid(n_patches)
     expected = columns * patch, rows * patch + _mode_lines(n_patches, patch, layout)
+    if codec.name == "jpeg" and codec.subsampling == "4:2:0":
+        tall = _tall_pixels(data, codec, name, (expected[0] // 2, 2 * expected[1]))
+        if tall is not None:
+            return patches_of_tall(tall, n_patches, patch, order)
+    image = _open(data, codec, name)
     if image.size != expected:
         raise InputError(
             f"{name} must be a mosaic of {expected[0]}x{expected[1]} px, got {image.size[0]}x{image.size[1]} px"
@@ -222,7 +237,7 @@ def decode(
     else:
         # some formats give grey as three equal channels
         cells = _from_residual_mosaic(pixels[..., -channels:], n_patches, patch, layout, name)
-    return np.ascontiguousarray(np.broadcast_to(cells, (*cells.shape[:3], 3)))
+    return np.ascontiguousarray(reordered(np.broadcast_to(cells, (*cells.shape[:3], 3)), order))
 
 
 def _from_residual_mosaic(pixels: Pixels, n_patches: int, patch: int, layout: str, name: str) -> Pixels:
@@ -288,6 +303,22 @@ def _open(data: bytes, codec: Codec, name: str) -> Image.Image:
     if image.mode not in ("L", "RGB") or getattr(image, "n_frames", 1) != 1:
         raise InputError(f"{name} must be one grey or RGB image of 8 bits a channel, got mode {image.mode}")
     return image
+
+
+def _tall_pixels(data: bytes, codec: Codec, name: str, size: tuple[int, int]) -> Pixels | None:
+    """The YCbCr pixels of a 4:2:0 JPEG's tall image (`dq_fast.store.jpeg`), decoded once.
+
+    None where it has none, or not of this size: whoever decodes it otherwise finds what is wrong.
+    """
+    tall = as_tall(data)
+    if tall is None:
+        return None
+    image = _open(tall, codec, name)
+    image.draft("YCbCr", image.size)
+    if image.size != size or image.mode != "YCbCr":
+        return None
+    with _broken(name):
+        return pixels_of(image)
 
 
 def _decode_subsampled(full: Image.Image, half: Image.Image, patch: int) -> Pixels:

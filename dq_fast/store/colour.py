@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dq_fast.ops.native import find
-from dq_fast.store.layout import Pixels
+from dq_fast.store.jpeg import planes_of_tall
+from dq_fast.store.layout import Pixels, reordered, take_apart
 
 _BAND = 1 << 17  # px; measured on a 1,024-px mosaic: 2^15 takes 7.8 ms, 2^16 6.4, 2^17 5.6, 2^18 5.2
 
@@ -37,6 +38,28 @@ def rgb(luma: Pixels, half: Pixels, patch: int) -> Pixels:
         chroma = half[top // 2 : (top + step) // 2, :, 1:].astype(np.int16) - np.int16(128)
         blue, red = (doubled(np.ascontiguousarray(chroma[..., c]), patch // 2) for c in range(2))
         _convert(luma[top : top + step].astype(np.int16), blue, red, out[top : top + step])
+    return out
+
+
+def patches_of_tall(pixels: Pixels, n_patches: int, patch: int, order: NDArray[np.int64] | None = None) -> Pixels:
+    """The patches [m, p, p, 3] of a mosaic from the YCbCr pixels [2h, w/2, 3 or 4] of `dq_fast.store.jpeg.as_tall`.
+
+    Cell c's becomes patch ``order[c]``, a permutation of all m; without one they stay as they are in the mosaic.
+    """
+    height, width, step = pixels.shape[0] // 2, pixels.shape[1] * 2, pixels.shape[2]
+    native = getattr(find("cpu")[0], "mosaic_patches", None)
+    if native is None:
+        return reordered(take_apart(rgb(*planes_of_tall(pixels), patch), n_patches, patch), order)
+    if patch % 16 or pixels.shape[0] % (2 * patch) or width % patch or step not in (3, 4) or pixels.dtype != np.uint8:
+        raise ValueError(f"pixels {pixels.shape} are none of a mosaic of patches of {patch} px")
+    if not 0 < n_patches <= height * width // patch**2:
+        raise ValueError(f"patches must be from 1 to {height * width // patch**2}, got {n_patches}")
+    order = np.arange(n_patches) if order is None else np.ascontiguousarray(order, np.int64)
+    if order.shape != (n_patches,) or order.min() < 0 or order.max() >= n_patches:
+        raise ValueError(f"order must be a permutation of {n_patches}")
+    out = np.empty((n_patches, patch, patch, 3), np.uint8)
+    pixels = np.ascontiguousarray(pixels)
+    native(pixels.ctypes.data, step, order.ctypes.data, n_patches, width, patch, out.ctypes.data)
     return out
 
 

@@ -69,3 +69,12 @@ def take_apart(mosaic: Pixels, n_patches: int, patch: int) -> Pixels:
     cells = mosaic.reshape(rows, patch, columns, patch, mosaic.shape[2]).swapaxes(1, 2)
     patches: Pixels = cells.reshape(rows * columns, patch, patch, mosaic.shape[2])[:n_patches]
     return patches
+
+
+def reordered(patches: Pixels, order: NDArray[np.int64] | None) -> Pixels:
+    """Patch c of `patches` [m, ...] as patch ``order[c]``: out of the mosaic's order, into the images'."""
+    if order is None:
+        return patches
+    found = np.empty_like(patches)
+    found[order] = patches
+    return found

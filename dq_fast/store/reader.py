@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
 import os
@@ -81,6 +82,7 @@ class PackedStore:
         self._read_index()
         first = np.zeros(len(self._checked.shards) + 1, np.int64)
         np.cumsum([shard.images for shard in self._checked.shards], out=first[1:])
+        self._ends: list[int] = first[1:].tolist()  # searched faster than an array, and it is asked for every image
         self._first = first  # shard s holds the images first[s] to first[s + 1] - 1
         self._check_shards()
         self._cache: ShardCache[_Decoded] = ShardCache(cache_bytes, lambda entry: entry.patches.nbytes)
@@ -141,7 +143,7 @@ class PackedStore:
 
     def shard_of(self, i: int) -> int:
         """Number of the shard that holds image i."""
-        return int(np.searchsorted(self._first, i, side="right")) - 1
+        return bisect.bisect_right(self._ends, i)
 
     def images_of(self, shard: int) -> range:
         """The images of a shard: read in runs of these, every shard is decoded once."""
@@ -250,17 +252,15 @@ class PackedStore:
         shard = self._checked.shards[number]
         seed, starts, positions = self._read_key(number, shard)
         data = self._load(shard.mosaic, self.path / shard.mosaic.path)
-        shuffled = self._decode_mosaic(shard, data)
-        patches = np.empty_like(shuffled)
-        patches[permutation(seed, number, shard.patches)] = shuffled
+        patches = self._decode_mosaic(shard, data, permutation(seed, number, shard.patches))
         for array in (patches, positions):
             array.setflags(write=False)  # they are shared by everyone who asks
         return _Decoded(patches, starts, positions)
 
-    def _decode_mosaic(self, shard: Shard, data: bytes) -> Pixels:
-        """The shard's patches in the mosaic's order [m, p, p, 3]."""
+    def _decode_mosaic(self, shard: Shard, data: bytes, order: NDArray[np.int64] | None = None) -> Pixels:
+        """The shard's patches [m, p, p, 3], in the mosaic's order or as `order` says."""
         name = str(self.path / shard.mosaic.path)
-        return decode(data, self.codec, shard.patches, self.patch, name, self._checked.layout, shard.channels)
+        return decode(data, self.codec, shard.patches, self.patch, name, self._checked.layout, shard.channels, order)
 
     def _read_key(self, number: int, shard: Shard) -> tuple[bytes, NDArray[np.int64], NDArray[np.int64]]:
         """Seed, and the kept positions of the shard's images one after another with where each image's begin."""

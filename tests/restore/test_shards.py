@@ -7,15 +7,22 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from dq_fast.ops.native import find
+from dq_fast.restore import shards
 from dq_fast.restore.fill import MeanFill
 from dq_fast.restore.shards import restore_shard
 from dq_fast.store.cache import ShardCache
 from dq_fast.store.layout import cut_patches, grid_of, place_patches
 
 
+@pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("patch", [1, 3, 4, 16])
 @pytest.mark.parametrize("keep", [0.01, 0.6, 1.0])
-def test_a_shard_at_once_is_its_images_one_by_one(patch, keep):
+def test_a_shard_at_once_is_its_images_one_by_one(patch, keep, native, monkeypatch):
+    if native and not hasattr(find("cpu")[0], "restore_images"):
+        pytest.skip(f"no native restore_images here: {find('cpu')[1]}")
+    if not native:
+        monkeypatch.setattr(shards, "find", lambda device: (None, ""))
     rng = np.random.default_rng(patch)
     sizes = np.array([(16, 16), (17, 15), (1, 40), (16, 16), (33, 2), (15, 17)])
     patches, positions, expected = [], [], []
@@ -34,7 +41,26 @@ def test_a_shard_at_once_is_its_images_one_by_one(patch, keep):
     for image, right in zip(found.images, expected, strict=True):
         assert image.shape == right.shape
         assert (image == right).all()
+        assert not image.flags.writeable
     assert found.nbytes >= sum(image.nbytes for image in expected)
+
+
+@pytest.mark.parametrize(
+    ("starts", "positions"),
+    [
+        ([0, 2, 3], [0, 4, 1]),
+        ([0, 2, 3], [-1, 0, 1]),
+        ([0, 2, 3], [1, 0, 1]),
+        ([0, 3, 3], [0, 1, 2]),
+        ([0, 5, 3], [0, 1, 2]),
+    ],
+)
+def test_native_code_writes_nowhere_else(starts, positions):
+    if not hasattr(find("cpu")[0], "restore_images"):
+        pytest.skip(f"no native restore_images here: {find('cpu')[1]}")
+    sizes = np.array([(4, 8), (8, 8)])
+    with pytest.raises(ValueError, match=r"positions must ascend|do not divide"):
+        restore_shard(np.zeros((3, 4, 4, 3), np.uint8), np.array(starts), np.array(positions), sizes)
 
 
 def test_the_cache_forgets_what_was_used_least_lately_and_makes_nothing_twice():

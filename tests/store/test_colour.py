@@ -5,6 +5,7 @@ import pytest
 
 from dq_fast.ops.native import find
 from dq_fast.store import colour
+from dq_fast.store.layout import mosaic_grid
 
 
 def defined(coarse: np.ndarray, side: int) -> np.ndarray:
@@ -64,3 +65,21 @@ def test_native_code_gives_the_same(patch, rows, columns, monkeypatch):
     assert (found == colour.rgb(luma, half, patch)).all()
     with pytest.raises(ValueError, match="are none of patches"):
         colour.rgb(luma, half[1:], patch)
+
+
+@pytest.mark.parametrize(("patch", "count"), [(16, 1), (16, 14), (32, 5), (48, 2)])
+@pytest.mark.parametrize("step", [3, 4])
+def test_native_code_cuts_the_same_patches(patch, count, step, monkeypatch):
+    if not hasattr(find("cpu")[0], "mosaic_patches"):
+        pytest.skip(f"no native mosaic_patches here: {find('cpu')[1]}")
+    rng = np.random.default_rng(patch + step)
+    rows, columns = mosaic_grid(count)
+    pixels = rng.integers(0, 256, (2 * rows * patch, columns * patch // 2, step), dtype=np.uint8)
+    order = rng.permutation(count)
+    plain, found = (colour.patches_of_tall(pixels, count, patch, o) for o in (None, order))
+    assert (found[order] == plain).all()
+    for wrong in ({"n_patches": rows * columns + 1}, {"patch": patch + 2}, {"order": order + 1}):
+        with pytest.raises(ValueError, match=r"must be|are none of"):
+            colour.patches_of_tall(**{"pixels": pixels, "n_patches": count, "patch": patch, "order": order, **wrong})
+    monkeypatch.setattr(colour, "find", lambda device: (None, ""))
+    assert (found == colour.patches_of_tall(pixels, count, patch, order)).all()
