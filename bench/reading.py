@@ -6,6 +6,8 @@ For each source a folder of files (as they are in the source; PNG where it has p
 dropped at random: which ones does not matter for speed) are written to a temporary folder. Then, in turn, round after
 round, epochs of images as uint8 tensors [3, h, w] in batches:
 
+Without workers all of it runs in one process pinned to one core. No way uses threads beside its processes' first ones.
+
 - pillow: torch's DataLoader over the files, shuffled: open, decode, convert to RGB;
 - stream: `store.stream`, with a cache that holds no shard: every shard is read, checked, decoded and restored;
 - dataset: `store.dataset`, shuffled, restored shards in the cache (from the second epoch on).
@@ -112,11 +114,13 @@ def measure(
     spec: str, source: Source, theta: float, workers: Iterable[int], seconds: float
 ) -> Iterator[dict[str, Any]]:
     """Rows of one source."""
-    cores = len(os.sched_getaffinity(0))
+    cores = os.sched_getaffinity(0)
     with tempfile.TemporaryDirectory() as scratch:
         paths = files_of(spec, source, Path(scratch, "files"))
         folder, side = write_store(source, Path(scratch, "store"), theta)
         for number in workers:
+            here = cores if number else {max(cores)}
+            os.sched_setaffinity(0, here)
             live: dict[str, Any] = {"batch_size": BATCH, "num_workers": number, "persistent_workers": number > 0}
             ways = {
                 "pillow": DataLoader(Files(paths), shuffle=True, **live),
@@ -140,7 +144,7 @@ def measure(
                     "theta": theta,
                     "codec": Store(folder).codec.name,
                     "workers": number,
-                    "cores": cores,
+                    "cores": len(here),
                     "way": name,
                     "images_per_s": round(statistics.median(rates)),
                     "ratio": round(statistics.median(ratios), 3),
@@ -150,6 +154,7 @@ def measure(
                     "pillow": Image.__version__,
                     "date": time.strftime("%Y-%m-%d"),
                 }
+            os.sched_setaffinity(0, cores)
 
 
 def main(arguments: list[str] | None = None) -> int:
