@@ -132,6 +132,16 @@ int64_t graph_cut(uintptr_t wide, bool wide64, int64_t d2, uintptr_t narrow, boo
                    });
 }
 
+// Offsets as Python has them: few, and no address of theirs.
+std::vector<int64_t> graph_cut_ways(int64_t d2, int64_t d1, bool has_narrow, bool center, const Sizes& offsets,
+                                    int64_t n_bins, int method, double looseness) {
+  const dq_fast::Groups groups{offsets.data(), int64_t(offsets.size()) - 1};
+  if (offsets.empty() || n_bins < 1 || !is_valid(groups, offsets.back())) return {};
+  const dq_fast::Ways ways = dq_fast::graph_cut_ways(d1, d2, has_narrow, center, groups, n_bins,
+                                                     static_cast<dq_fast::Method>(method), looseness);
+  return {ways.naive, ways.gram, ways.lazy};
+}
+
 int64_t graph_cut_given(uintptr_t s, bool is_float64, int64_t n, uintptr_t offsets, int64_t groups,
                         const Sizes& budgets, int64_t n_bins, double lam, int method, int threads,
                         const py::object& report, uintptr_t indices, uintptr_t bin_of, uintptr_t gains,
@@ -180,6 +190,7 @@ PYBIND11_MODULE(_cpu, m, py::mod_gil_not_used()) {
   m.def("graph_cut", &graph_cut);
   m.def("graph_cut_given", &graph_cut_given);
   m.def("mosaic_patches", &mosaic_patches);
+  m.def("graph_cut_ways", &graph_cut_ways);
   m.def("mosaic_rgb", &mosaic_rgb);
   m.def("patch_scores", &patch_scores);
   m.def("restore_images", &restore_images);

@@ -65,6 +65,16 @@ struct Ranking {
   Trace* trace;      // out, added to; may be null
 };
 
+// How many groups are ranked in which way, as in Trace.
+struct Ways {
+  int64_t naive, gram, lazy;
+};
+
+// What method comes to for groups in `bins` bins, before any row is looked at; looseness: the share of some rows'
+// squares outside the directions of bounds, from which on bounds will be given up. They may still turn out otherwise.
+Ways graph_cut_ways(int64_t d1, int64_t d2, bool has_narrow, bool center, const Groups& groups, int64_t bins,
+                    Method method, double looseness);
+
 // Called now and then, on the calling thread only, with the number of rows ranked so far; true: stop, results do not
 // matter.
 struct Listener {

@@ -8,9 +8,20 @@ namespace dq_fast {
 constexpr int64_t kPool = 512;  // slots of the pool of lazy: its similarities, 1 MB, stay in the second-level cache
 constexpr int64_t kGramNumbers = 1 << 27;  // of a matrix of all similarities in float32: 512 MB
 
+// What costs depend on of a group's rows.
+struct Shape {
+  int64_t n, d1, d2;  // d2: padded
+  bool has_narrow, centred;
+  bool is_added;  // is their sum there
+  bool is_tight;  // are centred rows so near their mean that float64 of all pairs loses too many digits
+
+  static Shape of(const Rows& rows);
+};
+
 class Costs {
  public:
-  explicit Costs(const Rows& rows);
+  explicit Costs(const Shape& shape);
+  explicit Costs(const Rows& rows) : Costs(Shape::of(rows)) {}
 
   // For a group from the start.
   double naive(const Job& job) const;
@@ -23,6 +34,7 @@ class Costs {
   // For `left` picks of m rows whose gains are known.
   double stored(double m, double left) const;
   double formed(double m, double left) const;
+  double all_rows(double m, double left, Method method, bool* is_stored) const;  // the better of the two
   // Of bounds, by what they do.
   double renewed(double rows) const;   // by products with a sum
   double looked(double bounds) const;  // renewed
@@ -40,6 +52,6 @@ class Costs {
 };
 
 // The way to begin with.
-Way way_to_begin(const Rows& rows, const Job& job);
+Way way_to_begin(const Shape& shape, const Job& job);
 
 }  // namespace dq_fast

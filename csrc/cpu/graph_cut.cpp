@@ -32,7 +32,7 @@ void add(const Trace& part, Trace* sum) {
 }
 
 void rank_group(const Rows& rows, const Job& job) {
-  const Way way = way_to_begin(rows, job);
+  const Way way = way_to_begin(Shape::of(rows), job);
   if (way == Way::kNaive)
     graph_cut_naive(rows, job);
   else if (way == Way::kGram64)

@@ -75,12 +75,16 @@ Rows::Rows(const Embedding& x, int64_t begin, int64_t n, int threads)
       d1_(x.narrow.width),
       d2_(padded(x.wide.width)),
       threads_(threads) {
-  const double sum = double(n_) * double(numbers()), similarities = double(n_) * double(n_) * double(d1_ + d2_);
-  if (!x.center && numbers() >= kDeferred && 4 * sum >= similarities)
+  if (defers_sum(n_, d1_, d2_, x.center))
     normalise();
   else
     normalise_and_add();
   if (x.center && n_ > 0 && first_bad_ == kAllFinite) centre_and_add();
+}
+
+bool Rows::defers_sum(int64_t n, int64_t d1, int64_t d2, bool center) {
+  const double sum = double(n) * double(d1 * d2), similarities = double(n) * double(n) * double(d1 + d2);
+  return !center && d1 * d2 >= kDeferred && 4 * sum >= similarities;
 }
 
 template <class Body>

@@ -21,6 +21,9 @@ class Rows {
   // The rows of x from `begin` on. `threads` work on them. first_bad() tells a row with a NaN or an infinity.
   Rows(const Embedding& x, int64_t begin, int64_t n, int threads);
 
+  // Whether a sum is not formed at once, but when it is asked for: it costs more than all else.
+  static bool defers_sum(int64_t n, int64_t d1, int64_t d2, bool center);
+
   int64_t first_bad() const { return first_bad_; }  // index in the group, or kAllFinite
   int64_t n() const { return n_; }
   int64_t d1() const { return d1_; }

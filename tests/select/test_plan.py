@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from dq_fast import ops
 from dq_fast.errors import InputError
+from dq_fast.ops.ways import expected_ways
 from dq_fast.select.groups import Groups
 from dq_fast.select.plan import memory, parse_bytes, plan_bins
 from dq_fast.select.plan.calibration import Machine, Trial, measured
@@ -99,6 +101,54 @@ def test_more_work_takes_longer(way):
     once, twice = (_seconds(way=way, size=size) for size in (10**5, 2 * 10**5))
     assert 1.9 * once < twice < 4.1 * once
     assert _seconds(way="gram", narrow=200, size=10) > _seconds(way="gram", size=10)
+
+
+# kind of rows, widths, rows a group, bins, centred, method
+WAYS = [
+    ("tight", (64,), [2000], 10, False, "auto"),
+    ("tight", (64,), [6000], 10, True, "auto"),
+    ("tight", (512,), [1000] * 4, 10, False, "auto"),
+    ("tight", (10, 65), [3000], 10, False, "auto"),
+    ("isotropic", (256,), [2000], 10, False, "auto"),  # bounds begin, and are given up at once
+    ("isotropic", (128,), [5000], 10, False, "auto"),
+    ("isotropic", (1024,), [1500], 10, True, "auto"),
+    ("isotropic", (100, 129), [600] * 3, 10, False, "auto"),
+    ("isotropic", (16,), [20] * 300, 3, False, "auto"),
+    ("isotropic", (8,), [1, 700, 0, 300], 2, True, "auto"),
+    ("isotropic", (300, 257), [150] * 2, 5, False, "auto"),
+    ("tight", (3000,), [700], 10, False, "auto"),
+    ("tight", (32,), [800], 4, False, "naive"),
+    ("tight", (32,), [800], 4, False, "gram"),
+    ("tight", (32,), [800, 100, 90], 4, False, "lazy"),
+    ("tight", (5, 6, 7), [400], 4, False, "auto"),
+]
+
+
+@pytest.mark.parametrize(("kind", "widths", "sizes", "bins", "center", "method"), WAYS)
+def test_the_way_that_a_plan_tells_is_the_one_taken(kind, widths, sizes, bins, center, method):
+    generator = torch.Generator().manual_seed(len(sizes) + sum(widths))
+    n = sum(sizes)
+    factors = tuple(torch.randn(n, width, generator=generator) for width in widths)
+    if kind == "tight":  # most of what they are lies in a few directions
+        factors = tuple(
+            torch.randn(n, 6, generator=generator) @ torch.randn(6, f.shape[1], generator=generator) + 0.2 * f
+            for f in factors
+        )
+    groups = Groups.of(np.repeat(np.arange(len(sizes)), sizes), n)
+    plan = plan_bins(as_factors(factors), groups, Settings(bins, center=center), algorithm=method)
+    report: dict = {}
+    offsets = torch.tensor([0, *np.cumsum(sizes)])
+    ops.graph_cut_bins(factors, bins, offsets=offsets, center=center, method=plan.method, report=report)
+    expected = None
+    if len(widths) < 3:
+        given, loose = [size for size in sizes if size], 0.9 if kind == "isotropic" else 0.1
+        expected = expected_ways(widths, given, bins, center=center, method=method, looseness=loose)
+    if kind == "tight" and report["switched"]:  # bounds that served, and were given up for the last rows of a group
+        assert expected is None or expected["lazy"] == report["groups"]["lazy"] + report["switched"]
+        assert expected is None or plan.algorithm == max(expected, key=expected.__getitem__)
+    else:
+        assert plan.algorithm == report["algorithm"]
+        assert expected is None or expected == report["groups"]
 
 
 def test_trials_are_small_and_scaled_to_the_whole():

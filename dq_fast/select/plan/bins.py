@@ -10,7 +10,8 @@ import torch
 
 from dq_fast import ops
 from dq_fast.errors import InputError
-from dq_fast.ops import checks
+from dq_fast.ops import checks, trace
+from dq_fast.ops.ways import expected_ways, ways_in_torch
 from dq_fast.select.groups import Groups
 from dq_fast.select.plan import layout, memory
 from dq_fast.select.plan.calibration import looseness, machine, measured, reading_rate
@@ -28,7 +29,7 @@ ALGORITHMS = ("auto", "dq", "naive", "gram", "lazy")
 _SHARE = 0.5  # of the memory that is free, where no max_memory is given
 _BATCH_BYTES = 256 << 20  # gathered at once where reading again costs nothing: the rows lie in memory
 _PAGE = 4096
-_LOOSE = 0.5  # from which bounds are expected not to pay; a guess: the op judges for itself
+_LOOSE = 0.5  # for words; csrc/cpu/costs.cpp: kGivenUp
 _WORTH_A_TRIAL = 1.0  # seconds of expected work: from here some of it is tried first
 _TRIAL_SHARE = 0.04  # of the expected work: what is tried, at most
 _PRODUCTS_AT_ONCE = 1e8  # products: less is done before the machine's speed is known
@@ -182,22 +183,22 @@ def _with_times(
 ) -> Plan:
     """The plan with the algorithm, passes and seconds to expect."""
     sizes = groups.sizes.astype(np.float64)
-    squares, largest = float((sizes**2).sum()), int(sizes.max(initial=0))
+    squares = float((sizes**2).sum())
     width = float(sum(footprint.widths))
     reasons = list(plan.reasons)
-    algorithm = plan.algorithm
-    if squares * width < _PRODUCTS_AT_ONCE:
-        small = "gram" if algorithm == "auto" else algorithm
-        return dataclasses.replace(plan, algorithm=small, passes=_passes(plan, small, settings.n_bins))
+    algorithm = _way(factors, groups, settings, footprint, plan.method, 0.0)
+    if squares * width < _PRODUCTS_AT_ONCE and algorithm != "lazy":
+        return dataclasses.replace(plan, algorithm=algorithm, passes=_passes(plan, algorithm, settings.n_bins))
     rows = groups.rows(int(np.argmax(groups.sizes)))
     loose = looseness(factors, rows, settings.center) if probe else 0.0
-    if probe and plan.method in ("auto", "lazy"):
+    if algorithm == "lazy" and probe:
         words = "bounds will be loose" if loose > _LOOSE else "bounds will exclude most rows"
         reasons.append(f"{100 * loose:.0f} % of a sample of rows lies outside 16 directions: {words}")
-    if algorithm == "auto":
-        short = footprint.numbers > 4 * largest and len(footprint.widths) == 2
-        matrix = 4 * largest * largest <= 512 << 20
-        algorithm = "gram" if largest <= 512 or (matrix and (short or loose > _LOOSE)) else "lazy"
+        algorithm = _way(factors, groups, settings, footprint, plan.method, loose)
+    if squares * width < _PRODUCTS_AT_ONCE:
+        return dataclasses.replace(
+            plan, algorithm=algorithm, passes=_passes(plan, algorithm, settings.n_bins), reasons=tuple(reasons)
+        )
     speed = machine(torch.get_num_threads())
 
     def formula(of: np.ndarray) -> float:
@@ -213,6 +214,18 @@ def _with_times(
     seconds += reading_seconds(plan.bytes_read, rate, speed, gathered=plan.source != "in place")
     passes = _passes(dataclasses.replace(plan, algorithm=algorithm), algorithm, settings.n_bins)
     return dataclasses.replace(plan, algorithm=algorithm, seconds=seconds, passes=passes, reasons=tuple(reasons))
+
+
+def _way(factors: Factors, groups: Groups, settings: Settings, footprint: Layout, method: str, loose: float) -> str:
+    """The way in which most groups will be ranked, as the code that serves chooses it."""
+    sizes = groups.sizes[groups.sizes > 0].tolist()
+    ways = None
+    if not footprint.in_torch and factors.device.type == "cpu":
+        ways = expected_ways(
+            footprint.widths, sizes, settings.n_bins, center=settings.center, method=method, looseness=loose
+        )
+    ways = ways_in_torch(sizes, method) if ways is None else ways
+    return max(trace.WAYS, key=ways.__getitem__) if sizes else ("gram" if method == "auto" else method)
 
 
 def _passes(plan: Plan, algorithm: str, n_bins: int) -> float:

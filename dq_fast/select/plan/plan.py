@@ -14,8 +14,10 @@ class Plan:
     """What ranking will do; made by `plan_bins`, printed for people by str(), for programs by `as_dict`.
 
     Attributes:
-        algorithm: expected to serve most groups: "naive", "gram" or "lazy"; for dot products "given" (all similarities
-            formed) or "streamed" (products on the way). The op goes over to another where it finds this one slower.
+        algorithm: expected to serve most groups, by the costs of the native code that will choose: "naive", "gram" or
+            "lazy"; for dot products "given" (all similarities formed) or "streamed" (products on the way). Bounds are
+            given up during the work where another way is better for the rows left: the report then counts the group
+            as "switched", by the way that finished it.
         method: what the op is called with: "auto" unless a method was asked for, or memory allows only some.
         groups_at_once: groups in a batch, at most.
         batches: number of batches; each reads its rows in ascending order.
