@@ -47,6 +47,7 @@ class Lazy {
   void refill(double low);
 
   // lazy_judge.cpp
+  double within_reach(double loose) const;
   void probe();
   Everything other_way(double m, double left, double* cost) const;
   void judge();
