@@ -5,7 +5,8 @@
 #
 # --self-test then plants a read past a tensor's end, a signed overflow and a race in a copy of the sources and fails
 # unless each is reported. Needs g++ with its sanitizer libraries, cmake, and a Python (PYTHON, else python3) with torch,
-# numpy, pybind11, pytest, pytest-timeout and hypothesis. What is missing is said and skipped; with CI=true that fails.
+# numpy, pybind11, pytest, pytest-timeout, hypothesis and what the store needs. What is missing is said and skipped; with
+# CI=true that fails.
 #
 # Threads: the barriers of gcc's own OpenMP runtime are not visible to the thread sanitizer, which would report every
 # parallel region as a race. So LLVM's runtime, which has gcc's entry points too, is put in its place, with its tool
@@ -98,7 +99,7 @@ build() { # build KIND: the module, beside a copy of the package and its tests i
   rm -rf "$work/$1/package"
   mkdir -p "$work/$1/package/tests"
   cp -r "$work/$1/source/dq_fast" "$work/$1/source/pyproject.toml" "$work/$1/package/"
-  cp -r "$work/$1/source/tests/"{__init__.py,conftest.py,ops} "$work/$1/package/tests/"
+  cp -r "$work/$1/source/tests/"{__init__.py,conftest.py,ops,store,restore} "$work/$1/package/tests/"
   cp "$work/$1/build/"_cpu*.so "$work/$1/package/dq_fast/"
 }
 
@@ -197,6 +198,10 @@ for kind in "${kinds[@]}"; do
   say "$kind: op tests"
   # --capture=sys: what the undefined-behaviour runtime writes to stderr before it ends the process stays visible
   sanitized "$kind" -m pytest -q --capture=sys -p no:cacheprovider --durations=5 tests/ops -k "${!tests}"
+  [ "$kind" = address ] || continue # the mosaics' kernels have one thread
+  say "$kind: mosaics, patches and images"
+  sanitized "$kind" -m pytest -q --capture=sys -p no:cacheprovider tests/store/test_colour.py tests/store/test_jpeg.py \
+    tests/restore/test_shards.py
 done
 if [ "$self_test" = 1 ]; then
   for kind in "${kinds[@]}"; do
