@@ -31,10 +31,9 @@ constexpr double kBound = 2.3;    // renewed
 constexpr double kHandling = 80;  // a renewed row: found, sorted, put elsewhere
 // Finding directions: of so many rows, besides their similarities.
 constexpr double kSampled = 256, kFinding = 250e3, kFindingNumber = 1e3;
-constexpr double kPoolSize = 300;     // usual of kPool
-constexpr double kJoining = 1.3;      // rows that join the pool for each that is picked
-constexpr double kWorthTrying = 0.8;  // of the best other way's cost: bounds that are tight cost less
-constexpr double kGivenUp = 0.5;      // of the squared norm outside the directions: rows without structure have more
+constexpr double kPoolSize = 300;                     // usual of kPool
+constexpr double kJoining = 1.3;                      // rows that join the pool for each that is picked
+constexpr double kWorthTrying = 0.8;                  // of the best other way's cost: bounds that are tight cost less
 constexpr double kNear = 1 << 18, kCached = 1 << 22;  // numbers that the second-level cache holds, and the third
 constexpr double kNotNear = 0.02, kMemory = 0.12;     // more for a number that is not there
 
@@ -150,7 +149,7 @@ Ways graph_cut_ways(int64_t d1, int64_t d2, bool has_narrow, bool center, const 
     const Shape shape{n, d1, wide, has_narrow, center, !Rows::defers_sum(n, d1, wide, center), false};
     Way way = way_to_begin(shape, job);
     const Costs costs(shape);
-    if (way == Way::kLazy && looseness > kGivenUp) {  // at once, or given up after some picks
+    if (way == Way::kLazy && looseness > kLoose) {  // at once, or given up after some picks
       bool is_stored;
       costs.all_rows(double(n), double(job.total()), method, &is_stored);
       way = is_stored ? Way::kStored : Way::kFormed;

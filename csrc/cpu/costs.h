@@ -17,6 +17,8 @@ struct Shape {
 
   static Shape of(const Rows& rows);
 };
+// Of the squared norm outside the directions: rows without structure have more.
+constexpr double kLoose = 0.5;
 
 class Costs {
  public:

@@ -16,18 +16,16 @@ constexpr int64_t kShare = 8;      // clusters, so that fewer picks tell of the 
 constexpr int64_t kMostTwins = 4;  // one row in so many waits behind another: then it is they that left doubt
 
 constexpr double kDear = 0.05;  // of the other way's cost: where directions cost less, the first picks tell more
-constexpr double kLoose = 0.5;  // of the squared norm outside the directions: rows without structure have more
 constexpr double kReach =
-    0.25;  // of the rows that bounds do not tell from those picked: with more, all are renewed often
+    0.25;  // of the rows that bounds do not tell from those picked: with more, all are often renewed
 
 }  // namespace
 
 // The better way of having all rows in the pool, for `left` picks of m rows, and its cost.
 Lazy::Everything Lazy::other_way(double m, double left, double* cost) const {
-  const double formed = costs_.formed(m, left), stored = costs_.stored(m, left);
-  const bool fits = job_.method == Method::kAuto && m * m <= double(kGramNumbers);
-  *cost = fits ? std::min(formed, stored) : formed;
-  return fits && stored < formed ? Everything::kStored : Everything::kFormed;
+  bool is_stored;
+  *cost = costs_.all_rows(m, left, job_.method, &is_stored);
+  return is_stored ? Everything::kStored : Everything::kFormed;
 }
 
 // The share of the rows whose bounds come near the gains of the first bin's picks. Of p picks that have nothing in

@@ -34,6 +34,12 @@ def photos(n: int, d: int) -> torch.Tensor:
     return torch.from_numpy(rows(Mixture.load(), [0, n], d))
 
 
+def clusters(n: int, d: int, seed: int) -> torch.Tensor:
+    """Of two such factors no few directions tell, but their gains do: clusters have different numbers of rows."""
+    which = torch.randint(30, (n,), generator=torch.Generator().manual_seed(seed))
+    return normal(30, d, seed + 1)[which] + 0.05 * normal(n, d, seed + 2)
+
+
 def deceptive(n: int, d: int) -> torch.Tensor:
     """In the middle of a few directions, which is all that a sample shows; three rows of four are apart from all.
 
@@ -57,6 +63,7 @@ CLEAR = {  # what is ranked, how many are picked (None: all, in ten bins), the w
     "directions cost more than the picks": (lambda: [low_rank(1_000, 20), normal(1_000, 400)], 10, "naive", 0),
     "all pairs are used many times": (lambda: [normal(400, 100), normal(400, 65, 1)], None, "gram", 0),
     "tight bounds": (lambda: [photos(6_000, 64)], 300, "lazy", 0),
+    "loose bounds, gains far apart": (lambda: [clusters(10_000, 10, 5), clusters(10_000, 65, 8)], 100, "lazy", 0),
     "tight bounds, two factors": (lambda: [low_rank(6_000, 10), low_rank(6_000, 65)], 600, "lazy", 0),
     "the probe sees loose bounds": (lambda: [normal(2_500, 100), normal(2_500, 65, 1)], None, "gram", 0),
     "the first picks see them": (lambda: [normal(3_000, 32)], None, "naive", 1),
